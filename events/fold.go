@@ -1,0 +1,186 @@
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// State is one object as of some sequence: what Fold makes of the events about it. The zero State (with its
+// Key) is an object that nobody has spoken of.
+type State struct {
+	Key  Key
+	UID  string
+	Node string
+	// Object is the whole object as JSON, status included, without metadata.resourceVersion: that is
+	// Revision. After a deletion it is the last state.
+	Object json.RawMessage
+	// Deleted: the object is gone and this is its tombstone.
+	Deleted bool
+	// Revision is the event that last changed the object: its resourceVersion. Created is the first event of
+	// its present life.
+	Revision, Created Sequence
+	// Desired and Observed are the newest events of each class about the object, counted or ignored: what
+	// the next writer expects.
+	Desired, Observed Sequence
+}
+
+// Exists reports whether the object is alive.
+func (s State) Exists() bool { return s.Revision != 0 && !s.Deleted }
+
+// Newest is the newest event of either class about the object: what ExpectObject compares.
+func (s State) Newest() Sequence { return max(s.Desired, s.Observed) }
+
+// Fold applies one event about an object to the object's state. It is pure and total: every event gives a
+// state, and the same events always give the same one. changed is false where the event has no effect but to
+// move Desired or Observed (a report about an object that is gone or was replaced).
+//
+// A desired event replaces the object; where it carries no status, the previous status stays. An observed
+// event replaces the status if its uid is the living object's. A deletion leaves a tombstone with the last
+// state. metadata.managedFields entries of the status subresource travel with the status.
+func Fold(prev State, e Event) (next State, changed bool) {
+	next = prev
+	next.Key = e.Subject.Key
+	if e.Subject.Class == Observed {
+		next.Observed = e.Sequence
+		if !prev.Exists() || prev.UID != e.UID {
+			return next, false
+		}
+		obj, ok := withStatus(prev.Object, e.Object)
+		if !ok {
+			return next, false
+		}
+		next.Object, next.Revision = obj, e.Sequence
+		return next, true
+	}
+	next.Desired = e.Sequence
+	if e.IsDeletion() {
+		if !prev.Exists() {
+			return next, false
+		}
+		next.Deleted, next.Revision = true, e.Sequence
+		if len(e.Object) > 0 {
+			next.Object = e.Object
+		}
+		return next, true
+	}
+	next.Object = e.Object
+	if prev.Exists() && prev.UID == e.UID {
+		next.Object = keepStatus(prev.Object, e.Object)
+	} else {
+		next.Created = e.Sequence
+		next.Object = keepStatus(nil, e.Object)
+	}
+	next.UID, next.Node, next.Deleted, next.Revision = e.UID, e.Subject.Node, false, e.Sequence
+	return next, true
+}
+
+type fields map[string]json.RawMessage
+
+func parse(b []byte) fields {
+	var f fields
+	if len(b) == 0 || json.Unmarshal(b, &f) != nil {
+		return nil
+	}
+	return f
+}
+
+func (f fields) bytes() json.RawMessage {
+	b, err := json.Marshal(f)
+	if err != nil { // cannot happen: every value came out of a parse
+		panic("events: marshalling parsed JSON: " + err.Error())
+	}
+	return b
+}
+
+var null = []byte("null")
+
+// withStatus is obj with the status, and its managed fields, of report.
+func withStatus(obj, report json.RawMessage) (json.RawMessage, bool) {
+	o, r := parse(obj), parse(report)
+	if o == nil || r == nil {
+		return nil, false
+	}
+	status, given := r["status"]
+	if !given {
+		return nil, false
+	}
+	if bytes.Equal(status, null) {
+		delete(o, "status")
+	} else {
+		o["status"] = status
+	}
+	if entries := statusManagers(parse(r["metadata"])); entries != nil {
+		setStatusManagers(o, entries)
+	}
+	return o.bytes(), true
+}
+
+// keepStatus is obj, with prev's status where obj does not speak of one.
+func keepStatus(prev, obj json.RawMessage) json.RawMessage {
+	o := parse(obj)
+	if o == nil {
+		return obj
+	}
+	if status, given := o["status"]; given {
+		if bytes.Equal(status, null) {
+			delete(o, "status")
+		}
+		return o.bytes()
+	}
+	p := parse(prev)
+	if status, had := p["status"]; had {
+		o["status"] = status
+		if entries := statusManagers(parse(p["metadata"])); entries != nil {
+			setStatusManagers(o, entries)
+		}
+	}
+	return o.bytes()
+}
+
+// statusManagers picks the managedFields entries that belong to the status; nil where there are none.
+func statusManagers(meta fields) []json.RawMessage {
+	if !bytes.Contains(meta["managedFields"], []byte(`"subresource"`)) {
+		return nil
+	}
+	var all, own []json.RawMessage
+	if json.Unmarshal(meta["managedFields"], &all) != nil {
+		return nil
+	}
+	for _, entry := range all {
+		if isStatusManager(entry) {
+			own = append(own, entry)
+		}
+	}
+	return own
+}
+
+func isStatusManager(entry json.RawMessage) bool {
+	var s struct {
+		Subresource string `json:"subresource"`
+	}
+	return json.Unmarshal(entry, &s) == nil && s.Subresource == "status"
+}
+
+// setStatusManagers replaces the status's managedFields entries of an object.
+func setStatusManagers(obj fields, entries []json.RawMessage) {
+	meta := parse(obj["metadata"])
+	if meta == nil {
+		return
+	}
+	var all []json.RawMessage
+	if raw, ok := meta["managedFields"]; ok && json.Unmarshal(raw, &all) != nil {
+		return
+	}
+	kept := make([]json.RawMessage, 0, len(all)+len(entries))
+	for _, entry := range all {
+		if !isStatusManager(entry) {
+			kept = append(kept, entry)
+		}
+	}
+	b, err := json.Marshal(append(kept, entries...))
+	if err != nil {
+		return
+	}
+	meta["managedFields"] = b
+	obj["metadata"] = meta.bytes()
+}

@@ -1,0 +1,55 @@
+// Command app is the demo's workload: a web server that says which pod answered and in which version.
+//
+//	GET /         "hello from <hostname>, version <version>"
+//	GET /healthz  200 once the server is up
+//	GET /crash    ends the process with exit code 3
+//
+// The version is the environment's VERSION, or the one compiled in with -X main.version.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+var version = "1.0"
+
+func main() {
+	host, err := os.Hostname()
+	if err != nil {
+		log.Fatalf("hostname: %v", err)
+	}
+	v := cmp.Or(os.Getenv("VERSION"), version)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		log.Printf("%s %s from %s", r.Method, r.URL.Path, r.RemoteAddr)
+		fmt.Fprintf(w, "hello from %s, version %s\n", host, v)
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /crash", func(http.ResponseWriter, *http.Request) { os.Exit(3) })
+
+	server := &http.Server{Addr: cmp.Or(os.Getenv("LISTEN"), ":8080"), Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		log.Print("told to stop")
+		end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := server.Shutdown(end); err != nil {
+			log.Printf("shutdown: %v", err)
+		}
+	}()
+	log.Printf("version %s listening on %s", v, server.Addr)
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		log.Fatal(err)
+	}
+}

@@ -13,7 +13,7 @@ import (
 
 func main() {
 	// kubectl reads its verbosity before cobra parses flags, because building the commands logs already.
-	if err := logs.GlogSetter(cmd.GetLogVerbosity(os.Args)); err != nil {
+	if _, err := logs.GlogSetter(cmd.GetLogVerbosity(os.Args)); err != nil {
 		cmdutil.CheckErr(err)
 	}
 	if err := cli.RunNoErrOutput(newRoot(os.Args)); err != nil {

@@ -4,6 +4,7 @@
 //	GET /healthz  200 once the server is up
 //	GET /crash    ends the process with exit code 3
 //
+// "demo-web version" prints the version and ends: something to exec in a container that has no shell.
 // The version is the environment's VERSION, or the one compiled in with -X main.version.
 package main
 
@@ -28,6 +29,10 @@ func main() {
 		log.Fatalf("hostname: %v", err)
 	}
 	v := cmp.Or(os.Getenv("VERSION"), version)
+	if len(os.Args) == 2 && os.Args[1] == "version" {
+		fmt.Println("version", v)
+		return
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		log.Printf("%s %s from %s", r.Method, r.URL.Path, r.RemoteAddr)

@@ -1,0 +1,90 @@
+package projections
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/orlog-io/orlog/events"
+)
+
+var (
+	// ErrTooOld: the store does not keep what was asked for. Read the present, then watch from there.
+	ErrTooOld = errors.New("too old")
+	// ErrFuture: the sequence asked for has not been folded yet. See [Store.WaitFor].
+	ErrFuture = errors.New("in the future")
+)
+
+// Options say how much a store keeps. The zero Options keep every object's present and no past.
+type Options struct {
+	// History keeps every version and every event, for At, AtTime, Timeline, EventAt and Watch from any
+	// past sequence.
+	History bool
+	// Keep says which objects the store is about; nil keeps all. Events about other objects only advance
+	// the position. Scope names what Keep does: a store written under another scope is rebuilt.
+	Keep  func(events.Key) bool
+	Scope string
+	// Patterns restricts what Follow subscribes to, for readers that may not see everything. Empty: all.
+	Patterns []string
+	// InMemory keeps the store in memory: it ends with the process. For tests and simulation.
+	InMemory bool
+	// CacheBytes (default 16 MiB) holds uncompressed blocks, MemTableBytes (default 8 MiB, up to four of
+	// them while writing faster than the disk) the newest rows.
+	CacheBytes, MemTableBytes int64
+	// Logger takes warnings; nil: slog.Default().
+	Logger *slog.Logger
+
+	fs vfs.FS // for crash tests
+}
+
+func (o Options) withDefaults() Options {
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 16 << 20
+	}
+	if o.MemTableBytes <= 0 {
+		o.MemTableBytes = 8 << 20
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.fs == nil {
+		o.fs = vfs.Default
+		if o.InMemory {
+			o.fs = vfs.NewMem()
+		}
+	}
+	return o
+}
+
+func (o Options) pebble(dir string) *pebble.Options {
+	p := &pebble.Options{
+		FS:                          o.fs,
+		CacheSize:                   o.CacheBytes,
+		MemTableSize:                uint64(o.MemTableBytes),
+		MemTableStopWritesThreshold: 4,
+		FormatMajorVersion:          pebble.FormatNewest,
+		Logger:                      pebbleLogger{o.Logger.With("projection", dir)},
+	}
+	for i := range p.Levels {
+		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most folds begin by looking for an object that is new
+	}
+	return p
+}
+
+// pebbleLogger passes on what Pebble reports about failures and drops its progress notes.
+type pebbleLogger struct{ to *slog.Logger }
+
+func (pebbleLogger) Infof(string, ...any) {}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.to.Error("pebble: " + fmt.Sprintf(format, args...))
+}
+
+// Fatalf must not return: Pebble calls it where going on would corrupt the store.
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	panic("pebble: " + fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,206 @@
+package ladder
+
+import (
+	"fmt"
+	"time"
+)
+
+// Outcome is what performing a step came to. Err nil: it is done.
+type Outcome struct {
+	Err error
+	// Reason is the waiting reason that a failure shows as: ErrImagePull, CreateContainerConfigError, ...
+	Reason string
+
+	Reject   *Rejection // Admit: the node refuses the pod
+	NetNS    string     // Connect
+	IPs      []string   // Connect
+	ImageID  string     // Pull
+	Image    string     // Start: the reference in the spec
+	ID       string     // Start
+	Attempt  int        // Start
+	Instance *Instance  // Start: what runs. Exited: how it ended; nil where the runtime has lost it
+	// Ended: Start: the container was made and could not be started; it counts as an attempt that failed.
+	Ended bool
+	// Exit message: what the container itself said (termination message).
+	Message string
+}
+
+// Reasons of ended attempts and of troubles that the agent and the status share.
+const (
+	ReasonCompleted     = "Completed"
+	ReasonError         = "Error"
+	ReasonOOMKilled     = "OOMKilled"
+	ReasonStartError    = "StartError"
+	ReasonStatusUnknown = "ContainerStatusUnknown"
+
+	ReasonErrImagePull     = "ErrImagePull"
+	ReasonImagePullBackOff = "ImagePullBackOff"
+	ReasonConfigError      = "CreateContainerConfigError"
+	ReasonCrashLoop        = "CrashLoopBackOff"
+)
+
+// Did moves the record by what a step came to. It is the only writer of the ladder's part of the record.
+func (r *Record) Did(step Step, o Outcome, now time.Time) {
+	if step.Container != "" {
+		r.didContainer(step, o, now)
+		return
+	}
+	if o.Err != nil {
+		reason := o.Reason
+		if reason == "" {
+			reason = "Failed" + string(step.Kind)
+		}
+		r.Trouble = retry(r.Trouble, reason, o.Err.Error(), now, time.Second, 30*time.Second)
+		return
+	}
+	r.Trouble = nil
+	switch step.Kind {
+	case Admit:
+		r.Admitted, r.Rejected = o.Reject == nil, o.Reject
+	case Connect:
+		r.Connected, r.NetNS, r.IPs = true, o.NetNS, o.IPs
+	case Open:
+		r.Open = true
+	case Mount:
+		r.Mounted = true
+	case Stopping:
+		r.Stop = &Stop{Reason: step.Reason, Message: step.Message, At: now}
+	case Teardown:
+		r.Connected, r.Open, r.Mounted, r.Down = false, false, false, true
+	case Finish:
+		r.Stopped = true
+	}
+}
+
+func (r *Record) didContainer(step Step, o Outcome, now time.Time) {
+	c := r.Container(step.Container)
+	switch step.Kind {
+	case Pull:
+		if o.Err != nil {
+			c.Trouble = retry(c.Trouble, o.Reason, o.Err.Error(), now, firstBackoff, maxBackoff)
+			return
+		}
+		c.Pulled, c.ImageID, c.Trouble = true, o.ImageID, nil
+	case Start:
+		c.didStart(o, now)
+	case PostStart:
+		if o.Err == nil {
+			c.Hooked = true
+		} else if c.Kill == nil && c.Running() {
+			c.Kill = &Kill{Reason: "FailedPostStartHook", Message: o.Err.Error(), At: now, Grace: step.Grace}
+		}
+	case Exited:
+		c.Exit = exitOf(c, o, now)
+		c.Kill, c.Ready, c.Pulled = nil, false, false
+	case Doom:
+		c.Kill = &Kill{Reason: step.Reason, Message: step.Message, At: now, Grace: step.Grace}
+	case PreStop:
+		if c.Kill != nil {
+			c.Kill.Hooked = true // a failed hook does not keep a container alive
+		}
+	case Term:
+		if c.Kill != nil {
+			c.Kill.TermAt = now
+		}
+	case KillNow:
+		if c.Kill != nil {
+			c.Kill.KillAt = now
+		}
+	}
+}
+
+func (c *Container) didStart(o Outcome, now time.Time) {
+	if o.Err != nil && !o.Ended {
+		c.Trouble = retry(c.Trouble, o.Reason, o.Err.Error(), now, firstBackoff, firstBackoff)
+		return
+	}
+	if c.Exit != nil {
+		c.raiseBackoff(now)
+		c.Last = c.Exit
+	}
+	c.ID, c.Attempt, c.Image = o.ID, o.Attempt, o.Image
+	c.Exit, c.Trouble, c.Kill = nil, nil, nil
+	c.Hooked, c.Passed, c.Ready = false, false, false
+	c.StartedAt = now
+	if o.Instance != nil && !o.Instance.StartedAt.IsZero() {
+		c.StartedAt = o.Instance.StartedAt
+	}
+	if o.Err != nil {
+		c.StartedAt, c.Pulled = time.Time{}, false
+		c.Exit = &Exit{ID: o.ID, Code: 128, Reason: ReasonStartError, Message: o.Err.Error(), FinishedAt: now}
+	}
+}
+
+// exitOf is how the current attempt ended.
+func exitOf(c *Container, o Outcome, now time.Time) *Exit {
+	forced := c.Kill != nil && c.Kill.Reason != "Killing"
+	in := o.Instance
+	if in == nil {
+		return &Exit{ID: c.ID, Code: 137, Reason: ReasonStatusUnknown, StartedAt: c.StartedAt, FinishedAt: now, Forced: forced,
+			Message: "The container could not be located on the node: it ended while nobody watched"}
+	}
+	e := &Exit{ID: c.ID, Code: in.ExitCode, Signal: in.Signal, Message: o.Message, StartedAt: in.StartedAt, FinishedAt: in.FinishedAt, Forced: forced}
+	if e.StartedAt.IsZero() {
+		e.StartedAt = c.StartedAt
+	}
+	if e.FinishedAt.IsZero() {
+		e.FinishedAt = now
+	}
+	switch {
+	case in.OOMKilled:
+		e.Reason = ReasonOOMKilled
+	case in.ExitCode == 0:
+		e.Reason = ReasonCompleted
+	default:
+		e.Reason = ReasonError
+	}
+	if e.Message == "" {
+		e.Message = in.Message
+	}
+	return e
+}
+
+// NextAttempt is the attempt that a Start begins.
+func (c *Container) NextAttempt() int {
+	if c.ID == "" {
+		return 0
+	}
+	return c.Attempt + 1
+}
+
+// Judge takes over the probes' verdicts that outlive the agent. It reports whether something changed.
+func (r *Record) Judge(name string, v Verdicts) bool {
+	c := r.Containers[name]
+	if c == nil || !c.Running() {
+		return false
+	}
+	was := *c
+	if v.Startup == Success {
+		c.Passed = true
+	}
+	if v.Readiness != Unknown {
+		c.Ready = v.Readiness == Success
+	}
+	return was.Passed != c.Passed || was.Ready != c.Ready
+}
+
+// Nudge lets the steps that wait for configuration be tried at once: something they need may have come.
+func (r *Record) Nudge(now time.Time) bool {
+	nudged := false
+	hurry := func(t *Trouble) {
+		if t != nil && now.Before(t.Until()) {
+			t.Delay = now.Sub(t.At)
+			nudged = true
+		}
+	}
+	hurry(r.Trouble)
+	for _, c := range r.Containers {
+		if c.Trouble != nil && c.Trouble.Reason == ReasonConfigError {
+			hurry(c.Trouble)
+		}
+	}
+	return nudged
+}
+
+// format of a pod in messages, as the kubelet's.
+func (r *Record) String() string { return fmt.Sprintf("%s_%s(%s)", r.Name, r.Namespace, r.UID) }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -46,13 +47,10 @@ type Wire struct {
 	Data    []byte
 }
 
-// Encode makes the event's message. The event is not validated here: see [Event.Validate].
-func Encode(e Event) (Wire, error) {
-	body, err := json.Marshal(data{Object: e.Object, Changes: e.Changes})
-	if err != nil {
-		return Wire{}, invalidf("event %s about %s: %v", e.Type, e.Subject.Key, err)
-	}
-	h := map[string]string{
+// attributes are the event's CloudEvents attributes as their header names and plain values; absent ones left
+// out.
+func (e Event) attributes() map[string]string {
+	a := map[string]string{
 		headerSpecVersion: specVersion,
 		headerID:          e.ID,
 		headerType:        e.Type,
@@ -60,19 +58,48 @@ func Encode(e Event) (Wire, error) {
 		headerSubject:     e.Subject.Key.String(),
 		headerTime:        e.Time.UTC().Format(time.RFC3339Nano),
 		headerDataSchema:  DataSchema,
-		headerContentType: "application/json",
-		headerActor:       escapeHeader(e.Actor),
+		headerActor:       e.Actor,
 		headerUID:         e.UID,
 	}
 	for name, value := range map[string]string{headerOnBehalfOf: e.OnBehalfOf, headerReason: e.Reason, headerTraceParent: e.TraceParent} {
 		if value != "" {
-			h[name] = escapeHeader(value)
+			a[name] = value
 		}
 	}
 	for name, value := range map[string]Sequence{headerCause: e.Cause, headerCorrelation: e.Correlation} {
 		if value != 0 {
-			h[name] = value.String()
+			a[name] = value.String()
 		}
+	}
+	return a
+}
+
+func (e Event) body() (json.RawMessage, error) {
+	body, err := json.Marshal(data{Object: e.Object, Changes: e.Changes})
+	if err != nil {
+		return nil, invalidf("event %s about %s: %v", e.Type, e.Subject.Key, err)
+	}
+	return body, nil
+}
+
+// Encode makes the event's message. It fails (ErrInvalid) where the event is too large for a message;
+// otherwise the event is not validated here: see [Event.Validate].
+func Encode(e Event) (Wire, error) {
+	body, err := e.body()
+	if err != nil {
+		return Wire{}, err
+	}
+	if len(body) > MaxEventBytes {
+		return Wire{}, invalidf("event %s about %s: object and changes take %d bytes, more than %d", e.Type, e.Subject.Key, len(body), MaxEventBytes)
+	}
+	h, size := e.attributes(), 0
+	for name, value := range h {
+		h[name] = escapeHeader(value)
+		size += len(name) + len(h[name])
+	}
+	h[headerContentType] = "application/json"
+	if size > MaxHeaderBytes {
+		return Wire{}, invalidf("event %s about %s: attributes take %d bytes, more than %d: shorten the reason (%d bytes)", e.Type, e.Subject.Key, size, MaxHeaderBytes, len(h[headerReason]))
 	}
 	return Wire{Subject: e.Subject.String(), Header: h, Data: body}, nil
 }
@@ -94,14 +121,17 @@ func Decode(w Wire, seq Sequence, stored time.Time) (Event, error) {
 	if err := json.Unmarshal(w.Data, &d); err != nil {
 		return fail("data", err)
 	}
-	e := Event{Sequence: seq, Stored: stored, ID: w.Header[headerID], Subject: subject, Type: w.Header[headerType],
-		Time: at, UID: w.Header[headerUID], Object: d.Object, Changes: d.Changes}
-	e.Source = trimSource(w.Header[headerSource])
-	for name, to := range map[string]*string{headerActor: &e.Actor, headerOnBehalfOf: &e.OnBehalfOf, headerReason: &e.Reason, headerTraceParent: &e.TraceParent} {
-		if *to, err = unescapeHeader(w.Header[name]); err != nil {
-			return fail(name, err)
+	e := Event{Sequence: seq, Stored: stored, Subject: subject, Time: at, Object: d.Object, Changes: d.Changes}
+	for _, f := range []struct {
+		name string
+		to   *string
+	}{{headerID, &e.ID}, {headerType, &e.Type}, {headerSource, &e.Source}, {headerActor, &e.Actor}, {headerOnBehalfOf, &e.OnBehalfOf},
+		{headerReason, &e.Reason}, {headerUID, &e.UID}, {headerTraceParent, &e.TraceParent}} {
+		if *f.to, err = unescapeHeader(w.Header[f.name]); err != nil {
+			return fail(f.name, err)
 		}
 	}
+	e.Source = strings.TrimPrefix(e.Source, sourceRoot)
 	for name, to := range map[string]*Sequence{headerCause: &e.Cause, headerCorrelation: &e.Correlation} {
 		if v := w.Header[name]; v != "" {
 			if *to, err = ParseSequence(v); err != nil {
@@ -112,34 +142,16 @@ func Decode(w Wire, seq Sequence, stored time.Time) (Event, error) {
 	return e, nil
 }
 
-func trimSource(s string) string {
-	if len(s) >= len(sourceRoot) && s[:len(sourceRoot)] == sourceRoot {
-		return s[len(sourceRoot):]
-	}
-	return s
-}
-
 // Structured is the event as a CloudEvents 1.0 JSON object (structured mode), for readers that are not on
 // NATS: orlog tail -o json, webhooks. sequence is an extension.
 func Structured(e Event) (json.RawMessage, error) {
-	w, err := Encode(e)
+	body, err := e.body()
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]any{"sequence": e.Sequence.String(), "datacontenttype": "application/json", "data": json.RawMessage(w.Data), "natssubject": w.Subject}
-	for name, value := range w.Header {
-		switch name {
-		case headerContentType:
-		case headerTraceParent:
-			out[name] = value
-		default:
-			out[name[len("ce-"):]] = value
-		}
-	}
-	for name, value := range map[string]string{"actor": e.Actor, "onbehalfof": e.OnBehalfOf, "reason": e.Reason} {
-		if value != "" {
-			out[name] = value
-		}
+	out := map[string]any{"sequence": e.Sequence.String(), "datacontenttype": "application/json", "data": body, "natssubject": e.Subject.String()}
+	for name, value := range e.attributes() {
+		out[strings.TrimPrefix(name, "ce-")] = value
 	}
 	return json.Marshal(out)
 }
@@ -147,22 +159,30 @@ func Structured(e Event) (json.RawMessage, error) {
 // escapeHeader percent-encodes what a CloudEvents header value may not hold: space, double quote, percent,
 // and everything outside printable ASCII (CloudEvents HTTP and NATS bindings, "attribute value encoding").
 func escapeHeader(s string) string {
-	var out []byte
-	for i := 0; i < len(s); i++ {
-		if b := s[i]; b > ' ' && b < 0x7f && b != '"' && b != '%' {
+	const hex = "0123456789ABCDEF"
+	plain := func(b byte) bool { return b > ' ' && b < 0x7f && b != '"' && b != '%' }
+	n := 0
+	for n < len(s) && plain(s[n]) {
+		n++
+	}
+	if n == len(s) {
+		return s
+	}
+	out := append(make([]byte, 0, len(s)+32), s[:n]...)
+	for ; n < len(s); n++ {
+		if b := s[n]; plain(b) {
 			out = append(out, b)
 		} else {
-			out = append(out, '%')
-			if b < 16 {
-				out = append(out, '0')
-			}
-			out = strconv.AppendUint(out, uint64(b), 16)
+			out = append(out, '%', hex[b>>4], hex[b&15])
 		}
 	}
 	return string(out)
 }
 
 func unescapeHeader(s string) (string, error) {
+	if strings.IndexByte(s, '%') < 0 {
+		return s, nil
+	}
 	var out []byte
 	for i := 0; i < len(s); i++ {
 		if s[i] != '%' {

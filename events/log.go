@@ -31,7 +31,7 @@ type Log interface {
 	// the events are durable. Errors match ErrConflict (a guard failed, nothing was appended), ErrInvalid,
 	// ErrUnavailable (unknown whether appended; retry with the same IDs is safe: an append that had
 	// succeeded returns its sequences again) or ErrClosed. Within one call each Expect.On may occur once, on
-	// its first entry. At most MaxBatch entries.
+	// the first entry that it matches. At most MaxBatch entries.
 	Append(ctx context.Context, entries ...Entry) ([]Sequence, error)
 
 	// Get returns the event at a sequence; ErrNotFound where there is none.
@@ -52,10 +52,12 @@ type Log interface {
 	Close() error
 }
 
-// MaxBatch is how many entries one Append may hold, MaxEventBytes how large an encoded event may be.
+// MaxBatch is how many entries one Append may hold, MaxEventBytes how large an event's object and changes
+// together may be, MaxHeaderBytes how large its encoded attributes, the reason among them.
 const (
-	MaxBatch      = 1000
-	MaxEventBytes = 4 << 20
+	MaxBatch       = 1000
+	MaxEventBytes  = 4 << 20
+	MaxHeaderBytes = 60 << 10
 )
 
 // Subscription is one reader's place in the log. One goroutine uses it.

@@ -37,7 +37,7 @@ func NewWithClock(now func() time.Time) *Log {
 
 // Append implements events.Log. An event without ID is given "memlog-<n>", n counting such events.
 func (l *Log) Append(ctx context.Context, entries ...events.Entry) ([]events.Sequence, error) {
-	if err := check(entries); err != nil {
+	if err := events.CheckAppend(entries); err != nil {
 		return nil, err
 	}
 	fault := l.nextFault(entries)
@@ -52,30 +52,6 @@ func (l *Log) Append(ctx context.Context, entries ...events.Entry) ([]events.Seq
 		return nil, unavailable(fault.After)
 	}
 	return seqs, err
-}
-
-func check(entries []events.Entry) error {
-	if len(entries) == 0 || len(entries) > events.MaxBatch {
-		return fmt.Errorf("%w: append of %d events: want 1 to %d", events.ErrInvalid, len(entries), events.MaxBatch)
-	}
-	guards, ids := map[string]bool{}, map[string]bool{}
-	for _, e := range entries {
-		if err := e.Event.Validate(); err != nil {
-			return err
-		}
-		if e.Event.ID != "" && ids[e.Event.ID] {
-			return fmt.Errorf("%w: event ID %q occurs twice in one append", events.ErrInvalid, e.Event.ID)
-		}
-		ids[e.Event.ID] = true
-		if e.Expect == nil {
-			continue
-		}
-		if guards[e.Expect.On] {
-			return fmt.Errorf("%w: guard on %s occurs twice in one append", events.ErrInvalid, e.Expect.On)
-		}
-		guards[e.Expect.On] = true
-	}
-	return nil
 }
 
 func (l *Log) append(entries []events.Entry) ([]events.Sequence, error) {
@@ -105,9 +81,6 @@ func (l *Log) append(entries []events.Entry) ([]events.Sequence, error) {
 		w, err := events.Encode(e.Event)
 		if err != nil {
 			return nil, err
-		}
-		if len(w.Data) > events.MaxEventBytes {
-			return nil, fmt.Errorf("%w: event %s about %s: %d bytes, more than %d", events.ErrInvalid, e.Event.Type, e.Event.Subject.Key, len(w.Data), events.MaxEventBytes)
 		}
 		if kept[i], err = events.Decode(w, events.Sequence(len(l.events)+i+1), stored); err != nil {
 			return nil, err

@@ -1,0 +1,141 @@
+package jetstream
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/orlog-io/orlog/events"
+)
+
+// Append implements events.Log.
+func (l *log) Append(ctx context.Context, entries ...events.Entry) ([]events.Sequence, error) {
+	if err := l.closed("append"); err != nil {
+		return nil, err
+	}
+	if err := events.CheckAppend(entries); err != nil {
+		return nil, err
+	}
+	a := &appending{log: l, entries: slices.Clone(entries)}
+	if err := a.prepare(); err != nil {
+		return nil, err
+	}
+	var seqs []events.Sequence
+	err := l.conn.retry(ctx, func(ctx context.Context, n int) (err error) {
+		if err := l.closed("append"); err != nil {
+			return err
+		}
+		a.retried = a.retried || n > 1
+		seqs, err = a.attempt(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("append %s about %s: %w", entries[0].Event.Type, entries[0].Event.Subject.Key, err)
+	}
+	return seqs, nil
+}
+
+// appending is one call of Append.
+type appending struct {
+	log     *log
+	entries []events.Entry
+	msgs    []*nats.Msg
+	// retried: the events may be on the log already, from an earlier attempt or an earlier call.
+	retried bool
+	// lost counts the answers that said "duplicate" about events that are not to be found.
+	lost int
+}
+
+// prepare encodes the entries, giving IDs where there are none.
+func (a *appending) prepare() error {
+	a.msgs = make([]*nats.Msg, len(a.entries))
+	for i, e := range a.entries {
+		if e.Event.ID == "" {
+			e.Event.ID = rand.Text()
+			a.entries[i] = e
+		} else {
+			a.retried = true
+		}
+		m, err := a.log.message(e)
+		if err != nil {
+			return err
+		}
+		a.msgs[i] = m
+	}
+	return nil
+}
+
+// attempt publishes once and makes sense of the answer.
+func (a *appending) attempt(ctx context.Context) ([]events.Sequence, error) {
+	ack, err := a.publish(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if ack.Error == nil {
+		if ack.Sequence < uint64(len(a.entries)) {
+			return nil, transient(fmt.Errorf("answer to a publish holds sequence %d", ack.Sequence))
+		}
+		return a.sequences(events.Sequence(ack.Sequence)), nil
+	}
+	switch ack.Error.Code {
+	case errWrongSequence, errWrongConstant, errBatchDuplicate, errDuplicateUnknown:
+		return a.resolve(ctx, ack.Error)
+	case errIncompleteBatch, errTooManyBatches:
+		return nil, transient(ack.Error)
+	case errMessageTooLarge, errHeaderTooLarge:
+		return nil, fmt.Errorf("%w: %w", events.ErrInvalid, ack.Error)
+	}
+	return nil, ack.Error.of("publish")
+}
+
+// sequences lists the sequences of the entries, given that of the last. They are contiguous.
+func (a *appending) sequences(last events.Sequence) []events.Sequence {
+	seqs := make([]events.Sequence, len(a.entries))
+	for i := range seqs {
+		seqs[i] = last - events.Sequence(len(seqs)-1-i)
+	}
+	return seqs
+}
+
+// ack is JetStream's answer to a publish; of a batch, to its last message.
+type ack struct {
+	Error    *apiError `json:"error"`
+	Sequence uint64    `json:"seq"`
+}
+
+// publish sends the entries, one as a plain publish, several as an atomic batch, and waits for the answer.
+func (a *appending) publish(ctx context.Context) (ack, error) {
+	var out ack
+	if len(a.msgs) > 1 {
+		select {
+		case a.log.batches <- struct{}{}:
+			defer func() { <-a.log.batches }()
+		case <-ctx.Done():
+			return out, transient(ctx.Err())
+		}
+		id := rand.Text()
+		for i, m := range a.msgs {
+			m.Header[headerBatchID] = []string{id}
+			m.Header[headerBatchSequence] = []string{strconv.Itoa(i + 1)}
+		}
+		for _, m := range a.msgs[:len(a.msgs)-1] {
+			if err := a.log.conn.nc.PublishMsg(m); err != nil {
+				return out, classify(err)
+			}
+		}
+		a.msgs[len(a.msgs)-1].Header[headerBatchCommit] = []string{"1"}
+	}
+	m, err := a.log.conn.request(ctx, a.msgs[len(a.msgs)-1])
+	if err != nil {
+		return out, err
+	}
+	if err := json.Unmarshal(m.Data, &out); err != nil {
+		return out, transient(fmt.Errorf("answer to a publish: %w", err))
+	}
+	return out, nil
+}

@@ -1,0 +1,22 @@
+// Package jetstream is the log on NATS JetStream: an embedded server, the connection to it or to an external
+// cluster, the log of events and the volatile log beside it, and the tunnel to nodes over the same
+// connection.
+//
+// It is the only package that imports nats.go and nats-server. It may open network connections and, where a
+// server is embedded, the server's directory. It logs nothing itself; the embedded server's warnings go to
+// the slog.Logger of [ServerOptions].
+//
+// How data passes through. Append: each event becomes one message (CloudEvents headers, Nats-Msg-Id = ce-id,
+// the guard as Nats-Expected-Last-Subject-Sequence on a wildcard subject). One event is a plain publish,
+// several are one atomic batch. The server answers after fdatasync. An answer that never comes, or that says
+// "wrong sequence" about an append that may be our own retry, is resolved by reading the log: a guarded
+// event, if it is there, is the first one after its guard's sequence.
+//
+// Subscribe: an ephemeral, flow-controlled push consumer a subscription. The reader recreates it at its own
+// position whenever the connection, the consumer or a message was lost, so the position in the log is the
+// only state that counts. Messages wait in the subscription until the reader takes them; the server stops
+// sending while the reader does not.
+//
+// What JetStream does not promise and this package checks: that the stream was not recreated empty or cut
+// short (see [Options]), and that no sequence is skipped while all subjects are read (events.ErrGap).
+package jetstream

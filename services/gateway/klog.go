@@ -1,0 +1,42 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+)
+
+// closing: the gateway in this process is shutting down.
+var closing atomic.Bool
+
+// upstreamLog passes on what upstream logs through klog. Its progress notes are debugging detail here, and so
+// is, while shutting down, every watch that finds its connection closed.
+type upstreamLog struct{ slog.Handler }
+
+func demoted(level slog.Level) slog.Level {
+	if level < slog.LevelWarn || closing.Load() {
+		return slog.LevelDebug
+	}
+	return level
+}
+
+// Enabled implements slog.Handler.
+func (h upstreamLog) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.Handler.Enabled(ctx, demoted(level))
+}
+
+// Handle implements slog.Handler.
+func (h upstreamLog) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = demoted(r.Level)
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h upstreamLog) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return upstreamLog{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h upstreamLog) WithGroup(name string) slog.Handler {
+	return upstreamLog{h.Handler.WithGroup(name)}
+}

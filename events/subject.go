@@ -31,7 +31,7 @@ type Subject struct {
 }
 
 // String formats the subject for the log.
-func (s Subject) String() string { return s.pattern(string(s.Class), escapeNode(s.Node)) }
+func (s Subject) String() string { return s.pattern(string(s.Class), NodeToken(s.Node)) }
 
 // AnyNode is the pattern of every event of the same class about the same object, whatever its node: the
 // subject on which one class of an object is compared and swapped.
@@ -41,7 +41,9 @@ func (s Subject) AnyNode() string { return s.pattern(string(s.Class), "*") }
 // and swapped as a whole.
 func (s Subject) AnyClass() string { return s.pattern("*", "*") }
 
-func escapeNode(node string) string {
+// NodeToken is a node's name as the last token of a subject, for patterns such as
+// orlog.desired.core.pods.*.*.<node>. "" becomes "-".
+func NodeToken(node string) string {
 	if node == "" {
 		return "-"
 	}

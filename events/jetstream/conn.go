@@ -52,6 +52,9 @@ type Conn struct {
 	reconnected chan struct{}
 	epoch       uint64
 	logs        []*log
+	listeners   map[string]*listener // by node
+	done        chan struct{}        // closed by Close
+	once        sync.Once
 }
 
 // Connect connects, trying until ctx ends.
@@ -59,7 +62,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if o.Patience == 0 {
 		o.Patience = 15 * time.Second
 	}
-	c := &Conn{opts: o, reconnected: make(chan struct{})}
+	c := &Conn{opts: o, reconnected: make(chan struct{}), listeners: map[string]*listener{}, done: make(chan struct{})}
 	wait := newBackoff()
 	for {
 		nc, err := nats.Connect(o.URL, c.natsOptions()...)
@@ -144,8 +147,9 @@ func (c *Conn) connection() (uint64, <-chan struct{}) {
 	return c.epoch, c.reconnected
 }
 
-// Close closes the logs that came from the connection, and the connection.
+// Close closes the logs and the tunnels that came from the connection, and the connection.
 func (c *Conn) Close() {
+	c.once.Do(func() { close(c.done) })
 	c.mu.Lock()
 	logs := c.logs
 	c.logs = nil

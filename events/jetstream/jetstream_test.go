@@ -21,7 +21,6 @@ func start(t testing.TB) *jetstream.Server {
 
 func connect(t testing.TB, o jetstream.Options) *jetstream.Conn {
 	t.Helper()
-	o.OnError = func(err error) { t.Logf("connection: %v", err) }
 	c, err := jetstream.Connect(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/cli-runtime/pkg/printers"
+
+	"github.com/orlog-io/orlog/events"
 )
 
 // entry is one event as the gateway's history and why endpoints describe it.
@@ -22,6 +24,7 @@ type entry struct {
 	OnBehalfOf  string    `json:"onBehalfOf,omitempty"`
 	Type        string    `json:"type"`
 	Verb        string    `json:"verb"`
+	Class       string    `json:"class"` // desired or observed
 	Subject     string    `json:"subject,omitempty"`
 	Reason      string    `json:"reason,omitempty"`
 	Cause       uint64    `json:"cause,omitempty"`
@@ -37,6 +40,7 @@ type change struct {
 
 func newHistoryCommand(api *apiClient, streams genericiooptions.IOStreams) *cobra.Command {
 	var limit int
+	var status bool
 	var output string
 	c := &cobra.Command{
 		Use:   "history KIND/NAME",
@@ -46,6 +50,9 @@ func newHistoryCommand(api *apiClient, streams genericiooptions.IOStreams) *cobr
 
   # The last five changes, as JSON
   orlog history deployment/web --limit 5 -o json
+
+  # With every report of its status
+  orlog history deployment/web --status
 
   # Objects that are gone keep their history
   orlog history pod/web-6d9f-x2x4k`,
@@ -70,9 +77,10 @@ func newHistoryCommand(api *apiClient, streams genericiooptions.IOStreams) *cobr
 			if output != "" {
 				return fmt.Errorf("-o %q: history prints a table, or json", output)
 			}
-			return printHistory(streams.Out, answer.Entries, time.Now())
+			return printHistory(streams.Out, answer.Entries, status, time.Now())
 		},
 	}
+	c.Flags().BoolVar(&status, "status", false, "Show reports of status too, not only what somebody wanted")
 	c.Flags().IntVar(&limit, "limit", 0, "Show the newest N changes only (0: all)")
 	c.Flags().StringVarP(&output, "output", "o", "", "json, or empty for a table")
 	return c
@@ -84,10 +92,14 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-func printHistory(w io.Writer, entries []entry, now time.Time) error {
+// printHistory prints a line a change; reports of status only where asked for.
+func printHistory(w io.Writer, entries []entry, status bool, now time.Time) error {
 	t := printers.GetNewTabWriter(w)
 	fmt.Fprintln(t, "SEQUENCE\tAGE\tWHO\tWHAT\tCHANGED")
 	for _, e := range entries {
+		if e.Class == string(events.Observed) && !status {
+			continue
+		}
 		lines := describeChanges(e.Changes)
 		if e.Reason != "" && !strings.HasPrefix(e.Reason, "{") {
 			lines = append([]string{strconv.Quote(e.Reason)}, lines...)

@@ -18,7 +18,7 @@ func scaledEntry() entry {
 
 func TestPrintHistory(t *testing.T) {
 	var b strings.Builder
-	if err := printHistory(&b, []entry{scaledEntry()}, printNow); err != nil {
+	if err := printHistory(&b, []entry{scaledEntry(), {Sequence: 43, Class: "observed", Verb: "status-changed"}}, false, printNow); err != nil {
 		t.Fatal(err)
 	}
 	want := `SEQUENCE   AGE   WHO     WHAT     CHANGED

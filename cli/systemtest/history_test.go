@@ -30,11 +30,11 @@ func TestHistoryWhyAndThePast(t *testing.T) {
 	must(t, "orlog", "rollout", "status", "deployment/web", "-n", ns, "--timeout=90s")
 
 	contains(must(t, "orlog", "history", "deployment/web", "-n", ns),
-		"created", "scaled", "spec.replicas: 3 -> 5", "more visitors", "image-changed", "orlog.local/demo/web:1.0 -> orlog.local/demo/web:2.0", "orlog-admin")
+		"created", "scaled", "spec.replicas: 3 -> 5", "more visitors", "image-changed", "orlog.local/demo/web:1.0 -> orlog.local/demo/web:2.0", "admin")
 
 	p := pods(t, ns, webSelector)[0]
 	why := must(t, "orlog", "why", "pod/"+p.Name, "-n", ns)
-	contains(why, "pods/"+ns+"/"+p.Name, "replicasets/"+ns, "deployments/"+ns+"/web", "orlog-admin", "bound")
+	contains(why, "pods/"+ns+"/"+p.Name, "replicasets/"+ns, "deployments/"+ns+"/web", "admin", "bound")
 
 	for _, at := range []string{three, stamp} {
 		if n := strings.Count(must(t, "orlog", "get", "pods", "-n", ns, "--at", at, "-o", "name"), "pod/"); n != 3 {

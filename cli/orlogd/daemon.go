@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/projections"
+	"github.com/orlog-io/orlog/services/gateway"
+	"github.com/orlog-io/orlog/services/reconcilers"
+	"github.com/orlog-io/orlog/services/scheduler"
+)
+
+// run is the life of a control plane: it returns nil when ctx has ended and everything was closed, or the
+// first failure.
+func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
+	unlock, err := lockDataDir(o.dataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+
+	stores, err := openStores(o.dataDir, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stores.close()) }()
+
+	logs, err := openLogs(ctx, o, stores.newest(), logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, logs.close()) }()
+	for _, s := range stores.durable() {
+		if err := s.CheckLog(ctx, logs.log); err != nil {
+			return err
+		}
+	}
+
+	// The followers outlive the services that read what they fold.
+	follow, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopFollowing()
+	followers, follow := errgroup.WithContext(follow)
+	for _, s := range stores.durable() {
+		followers.Go(func() error { return s.Follow(follow, logs.log) })
+	}
+	followers.Go(func() error { return stores.volatile.Follow(follow, logs.volatile) })
+
+	services, serve := errgroup.WithContext(ctx)
+	services.Go(func() error {
+		// A projection that cannot go on takes the services down with it: better stopped than wrong.
+		select {
+		case <-serve.Done():
+			return nil
+		case <-follow.Done():
+			return fmt.Errorf("a projection stopped: %w", context.Cause(follow))
+		}
+	})
+	startServices(services, serve, o, stores, logs, logger)
+	err = services.Wait()
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // asked to stop, and stopped
+	}
+	stopFollowing()
+	if ferr := followers.Wait(); ferr != nil && !errors.Is(ferr, context.Canceled) {
+		err = errors.Join(err, ferr)
+	}
+	return err
+}
+
+// startServices starts the gateway and, once it is ready, what works through it.
+func startServices(g *errgroup.Group, ctx context.Context, o options, stores *stores, logs *logs, logger *slog.Logger) {
+	g.Go(func() error {
+		gw, err := gateway.New(ctx, gateway.Options{
+			DataDir: o.dataDir, Listen: o.listen, AdvertiseAddress: o.advertiseAddress, ServiceCIDR: o.serviceCIDR, ClusterDomain: o.clusterDomain,
+			Log: logs.log, Volatile: logs.volatile, Store: stores.gateway, VolatileStore: stores.volatile, Tunnel: logs.conn.Tunnel(), Logger: logger,
+		})
+		if err != nil {
+			return err
+		}
+		if err := writeKubeconfigs(gw, o); err != nil {
+			return err
+		}
+		g.Go(func() error { return gw.Run(ctx) })
+		select {
+		case <-gw.Ready():
+		case <-ctx.Done():
+			return nil
+		}
+		logger.Info("the Kubernetes API is ready", "listen", o.listen, "kubeconfig", o.kubeconfig)
+		g.Go(func() error {
+			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Logger: logger})
+		})
+		g.Go(func() error {
+			return reconcilers.Run(ctx, reconcilers.Options{Store: stores.reconcilers, VolatileStore: stores.volatile,
+				Log: logs.log, Volatile: logs.volatile, Rest: gw.LoopbackConfig(), RootCA: gw.CABundle(), Logger: logger})
+		})
+		return nil
+	})
+}
+
+func writeKubeconfigs(gw *gateway.Gateway, o options) error {
+	if err := gw.WriteKubeconfig(o.kubeconfig, gateway.AdminUser, gateway.MastersGroup); err != nil {
+		return err
+	}
+	return gw.WriteKubeconfig(o.nodeKubeconfig, gateway.NodeUserPrefix+o.nodeName, gateway.NodesGroup)
+}
+
+// lockDataDir makes the data folder and takes it for this process alone.
+func lockDataDir(dir string) (unlock func() error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data-dir: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data-dir: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("data-dir %s is in use by another orlogd (%w): stop it, or give another --data-dir", dir, err), f.Close())
+	}
+	return f.Close, nil // closing gives the lock back
+}
+
+// stores are the projections of this process: one a service, because nobody reads through anybody else.
+type stores struct {
+	gateway, scheduler, reconcilers, volatile *projections.Store
+}
+
+func openStores(dataDir string, logger *slog.Logger) (*stores, error) {
+	s := &stores{}
+	for _, p := range []struct {
+		to      **projections.Store
+		name    string
+		options projections.Options
+	}{
+		{&s.gateway, "gateway", projections.Options{History: true, CacheBytes: 32 << 20}},
+		{&s.scheduler, "scheduler", projections.Options{CacheBytes: 4 << 20, MemTableBytes: 4 << 20}},
+		{&s.reconcilers, "reconcilers", projections.Options{CacheBytes: 8 << 20, MemTableBytes: 4 << 20}},
+		{&s.volatile, "volatile", projections.Options{CacheBytes: 2 << 20, MemTableBytes: 2 << 20}},
+	} {
+		p.options.Logger = logger
+		opened, err := projections.Open(filepath.Join(dataDir, "projections", p.name), p.options)
+		if err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		*p.to = opened
+	}
+	return s, nil
+}
+
+func (s *stores) durable() []*projections.Store {
+	return []*projections.Store{s.gateway, s.scheduler, s.reconcilers}
+}
+
+// newest is the highest sequence that any projection of the log has seen.
+func (s *stores) newest() events.Sequence {
+	var n events.Sequence
+	for _, p := range s.durable() {
+		n = max(n, p.Position())
+	}
+	return n
+}
+
+func (s *stores) close() error {
+	var errs []error
+	for _, p := range []*projections.Store{s.gateway, s.scheduler, s.reconcilers, s.volatile} {
+		if p != nil {
+			errs = append(errs, p.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orlog-io/orlog/cli/settings"
+)
+
+const defaultConfig = "/etc/orlog/orlogd.yaml"
+
+func main() {
+	if err := newCommand().Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "orlogd:", err)
+		os.Exit(1)
+	}
+}
+
+func newCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "orlogd",
+		Short: "Orlog's control plane",
+		Long: `orlogd runs Orlog's control plane: the log, the Kubernetes API on it, the scheduler and the reconcilers.
+
+Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or in the configuration file
+(data-dir: ...). A flag wins over the environment, the environment over the file.`,
+		Example: `  # A control plane on this machine, state in /var/lib/orlog
+  orlogd
+
+  # The whole of Orlog in one process, for a small machine
+  orlogd --agent
+
+  # On an external NATS cluster
+  orlogd --nats-url nats://a:4222,nats://b:4222,nats://c:4222`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := settings.Load(c.Flags(), defaultConfig)
+			if err != nil {
+				return err
+			}
+			logger, err := settings.Logger(os.Stderr, s.String("log-level"), s.String("log-format"))
+			if err != nil {
+				return err
+			}
+			o, err := readOptions(s)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			return run(ctx, o, logger)
+		},
+	}
+	addFlags(c.Flags())
+	settings.AddFlags(c.Flags(), defaultConfig)
+	return c
+}

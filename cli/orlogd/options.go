@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/pflag"
+
+	"github.com/orlog-io/orlog/cli/settings"
+)
+
+type options struct {
+	dataDir          string
+	listen           string
+	advertiseAddress string
+	kubeconfig       string
+	nodeKubeconfig   string
+	nodeName         string
+	serviceCIDR      string
+	clusterDomain    string
+	natsURL          string
+	natsHost         string
+	natsPort         int
+	natsReplicas     int
+}
+
+func addFlags(f *pflag.FlagSet) {
+	f.String("data-dir", "/var/lib/orlog", "folder of the log, the projections and the keys; one orlogd at a time may use it")
+	f.String("listen", "0.0.0.0:6443", "host:port of the Kubernetes API (HTTPS)")
+	f.String("advertise-address", "", "IP at which nodes and pods reach the API (default: this host's own)")
+	f.String("kubeconfig", "/etc/orlog/kubeconfig", "where to write the administrator's kubeconfig")
+	f.String("node-kubeconfig", "/etc/orlog/node.kubeconfig", "where to write the kubeconfig of this machine's node agent")
+	f.String("node-name", "", "name of this machine's node (default: the host name)")
+	f.String("service-cidr", "10.96.0.0/16", "where ClusterIPs come from")
+	f.String("cluster-domain", "cluster.local", "DNS domain of the cluster")
+	f.String("nats-url", "", "external NATS servers, comma-separated (default: NATS runs inside orlogd)")
+	f.String("nats-listen", "127.0.0.1:4222", "host:port of the NATS inside orlogd, for agents and integrators")
+	f.Int("nats-replicas", 1, "how many NATS servers keep each event; 3 or 5 with an external cluster")
+	f.String("log-level", "info", "debug, info, warn or error")
+	f.String("log-format", "text", "text or json")
+}
+
+func readOptions(s *settings.Settings) (o options, err error) {
+	o = options{
+		dataDir:          s.String("data-dir"),
+		listen:           s.String("listen"),
+		advertiseAddress: s.String("advertise-address"),
+		kubeconfig:       s.String("kubeconfig"),
+		nodeKubeconfig:   s.String("node-kubeconfig"),
+		nodeName:         s.String("node-name"),
+		serviceCIDR:      s.String("service-cidr"),
+		clusterDomain:    s.String("cluster-domain"),
+		natsURL:          s.String("nats-url"),
+		natsReplicas:     s.Int("nats-replicas"),
+	}
+	if o.dataDir, err = filepath.Abs(o.dataDir); err != nil {
+		return o, fmt.Errorf("data-dir: %w", err)
+	}
+	host, port, err := net.SplitHostPort(s.String("nats-listen"))
+	if err != nil {
+		return o, fmt.Errorf("nats-listen %q: want host:port: %w", s.String("nats-listen"), err)
+	}
+	o.natsHost = host
+	if o.natsPort, err = strconv.Atoi(port); err != nil || o.natsPort < 1 || o.natsPort > 65535 {
+		return o, fmt.Errorf("nats-listen %q: %q is no port (1 to 65535)", s.String("nats-listen"), port)
+	}
+	if r := o.natsReplicas; r != 1 && r != 3 && r != 5 {
+		return o, fmt.Errorf("nats-replicas %d: want 1, 3 or 5", r)
+	}
+	if o.natsReplicas > 1 && o.natsURL == "" {
+		return o, fmt.Errorf("nats-replicas %d needs --nats-url: the NATS inside orlogd is one server", o.natsReplicas)
+	}
+	if o.nodeName == "" {
+		if o.nodeName, err = os.Hostname(); err != nil {
+			return o, fmt.Errorf("node-name: %w", err)
+		}
+	}
+	return o, nil
+}

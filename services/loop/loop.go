@@ -1,0 +1,168 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/projections"
+)
+
+// Store is a projection that a loop follows. FromProjection makes one.
+type Store interface {
+	Now() Reader
+	Position() events.Sequence
+	WaitFor(ctx context.Context, seq events.Sequence) error
+	// Watch delivers every change after a position.
+	Watch(from events.Sequence) Watcher
+}
+
+// Watcher delivers changes. One goroutine uses it.
+type Watcher interface {
+	Next(ctx context.Context) ([]Change, error)
+	Close()
+}
+
+// Options configure Run.
+type Options struct {
+	// Store is the projection of the log; Volatile that of the volatile log, nil where no decider needs it.
+	Store, Volatile Store
+	// Log receives what operators should see.
+	Log *slog.Logger
+	// Now is the clock (nil: time.Now).
+	Now func() time.Time
+}
+
+// Run runs deciders until ctx ends or the projection fails. It refuses at once two exclusive writers of one
+// output. The stores should have caught up with their logs before.
+func Run(ctx context.Context, o Options, deciders ...Bound) error {
+	if err := checkOutputs(deciders); err != nil {
+		return err
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	r := &runner{Options: o, cache: NewCache(0), orphans: newOrphanIndex()}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, d := range deciders {
+		u := newUnit(r, d)
+		r.units = append(r.units, u)
+		defer u.queue.closeWith(ctx)()
+	}
+	for _, u := range r.units {
+		for range max(1, u.spec.Workers) {
+			g.Go(func() error { return u.work(ctx) })
+		}
+	}
+	g.Go(func() error { return r.follow(ctx, o.Store, false) })
+	if o.Volatile != nil {
+		g.Go(func() error { return r.follow(ctx, o.Volatile, true) })
+	}
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return ctx.Err()
+}
+
+// runner is what the deciders of one Run share.
+type runner struct {
+	Options
+	cache   *Cache
+	orphans *orphanIndex
+	units   []*unit
+}
+
+// view opens a view of now.
+func (r *runner) view(why events.Cause) (*View, func()) {
+	log := r.Store.Now()
+	v := NewView(log, nil, r.cache, why)
+	v.orphans = r.orphans
+	if r.Volatile == nil {
+		return v, log.Close
+	}
+	v.volatile = r.Volatile.Now()
+	return v, func() { v.volatile.Close(); log.Close() }
+}
+
+// follow marks everything dirty once, then what changes. Where it fell so far behind that the projection no
+// longer knows what it missed, it begins again.
+func (r *runner) follow(ctx context.Context, s Store, volatile bool) error {
+	for {
+		err := r.followFrom(ctx, s, volatile)
+		if !errors.Is(err, projections.ErrTooOld) {
+			return err
+		}
+		r.Log.Warn("fell behind the projection, reading it anew", "volatile", volatile, "err", err)
+	}
+}
+
+func (r *runner) followFrom(ctx context.Context, s Store, volatile bool) error {
+	w := s.Watch(s.Position())
+	defer w.Close()
+	if err := r.begin(s, volatile); err != nil {
+		return err
+	}
+	for {
+		changes, err := w.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("following the projection: %w", err)
+		}
+		if err := r.dispatch(changes, volatile); err != nil {
+			return err
+		}
+	}
+}
+
+// begin presents every living object as a change, in chunks.
+func (r *runner) begin(s Store, volatile bool) error {
+	now := s.Now()
+	defer now.Close()
+	var chunk []Change
+	for st, err := range now.All("") {
+		if err != nil {
+			return fmt.Errorf("reading the projection: %w", err)
+		}
+		e := events.Event{Sequence: st.Revision, UID: st.UID, Subject: events.Subject{Class: events.Desired, Key: st.Key, Node: st.Node}}
+		chunk = append(chunk, Change{Event: e, Next: st})
+		if len(chunk) == 256 {
+			if err := r.dispatch(chunk, volatile); err != nil {
+				return err
+			}
+			chunk = chunk[:0]
+		}
+	}
+	return r.dispatch(chunk, volatile)
+}
+
+func (r *runner) dispatch(changes []Change, volatile bool) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	v, done := r.view(events.Cause{})
+	defer done()
+	for _, c := range changes {
+		if c.Gone() {
+			r.cache.drop(c.Next.Key)
+		}
+		if c.Next.Revision == c.Prev.Revision && c.Prev.Revision != 0 {
+			continue // a report about an object that is gone or was replaced: nothing changed
+		}
+		r.orphans.note(c)
+		for _, u := range r.units {
+			u.mark(v, c)
+		}
+	}
+	if v.Err() != nil {
+		// A broken object must not stop the loop for all others: say so, go on.
+		r.Log.Error("reading a change", "err", v.Err(), "volatile", volatile)
+	}
+	return nil
+}

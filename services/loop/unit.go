@@ -1,0 +1,180 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/orlog-io/orlog/events"
+)
+
+// unit is one decider at work.
+type unit struct {
+	*runner
+	Bound
+	spec  Spec
+	queue *queue
+	log   *slog.Logger
+
+	mu sync.Mutex
+	// wrote is the last write for each key (Serial: for all, under the zero key), until a view holds it.
+	wrote map[events.Key]events.Sequence
+}
+
+func newUnit(r *runner, b Bound) *unit {
+	spec := b.Decider.Spec()
+	if spec.Serial {
+		spec.Workers = 1
+	}
+	return &unit{runner: r, Bound: b, spec: spec, queue: newQueue(), log: r.Log.With("decider", spec.Name), wrote: map[events.Key]events.Sequence{}}
+}
+
+// mark makes dirty what a change concerns.
+func (u *unit) mark(v *View, c Change) {
+	for _, in := range u.spec.Inputs {
+		if in.Resource != "*" && (in.Resource != c.Next.Key.Resource || in.Group != c.Next.Key.Group) {
+			continue
+		}
+		why := cause{events.CauseOf(c.Event), c.Event.Subject.Class == events.Desired}
+		if in.Keys != nil {
+			for _, key := range in.Keys(v, c) {
+				u.queue.add(key, why)
+			}
+		}
+		if in.Wakes != nil && u.queue.anyParked() && in.Wakes(v, c) {
+			u.queue.wake()
+		}
+	}
+}
+
+// work decides keys until ctx ends.
+func (u *unit) work(ctx context.Context) error {
+	for {
+		batch, ok := u.queue.take(max(1, u.spec.Batch))
+		if !ok {
+			return ctx.Err()
+		}
+		if err := u.decide(ctx, batch); err != nil {
+			u.decideEach(ctx, batch, err)
+		}
+		for _, w := range batch {
+			u.queue.done(w.key)
+		}
+	}
+}
+
+// decideEach decides a failed batch key by key, so that one bad key does not hold up the others.
+func (u *unit) decideEach(ctx context.Context, batch []work, err error) {
+	for i, w := range batch {
+		if len(batch) > 1 {
+			err = u.decide(ctx, batch[i:i+1])
+		}
+		if err != nil {
+			u.retry(ctx, w, err)
+		}
+	}
+}
+
+// decide decides about keys at one view and performs the effects.
+func (u *unit) decide(ctx context.Context, batch []work) error {
+	if err := u.catchUp(ctx, batch); err != nil {
+		return err
+	}
+	now := u.Now()
+	v, done := u.view(batch[0].why.Cause)
+	decisions := u.ask(v, batch, now)
+	err := v.Err()
+	done()
+	if err != nil {
+		return fmt.Errorf("reading what the decision needs: %w", err)
+	}
+	return u.performAll(ctx, batch, decisions)
+}
+
+// ask calls the decider; a panic of one decision must not end the control plane.
+func (u *unit) ask(v *View, batch []work, now time.Time) (out []Decision) {
+	defer func() {
+		if p := recover(); p != nil {
+			v.Fail(fmt.Errorf("decider %s panicked on %s: %v", u.spec.Name, batch[0].key, p))
+		}
+	}()
+	if b, ok := u.Decider.(BatchDecider); ok {
+		items := make([]Item, len(batch))
+		for i, w := range batch {
+			items[i] = Item{w.key, w.why.Cause}
+		}
+		return b.DecideAll(v, items, now)
+	}
+	for _, w := range batch {
+		out = append(out, u.Decider.Decide(v.With(w.why.Cause), w.key, now))
+	}
+	return out
+}
+
+// catchUp waits until the projection holds this decider's own last writes for the keys.
+func (u *unit) catchUp(ctx context.Context, batch []work) error {
+	var seq events.Sequence
+	u.mu.Lock()
+	for _, w := range batch {
+		seq = max(seq, u.wrote[u.slot(w.key)])
+	}
+	u.mu.Unlock()
+	if seq == 0 {
+		return nil
+	}
+	if err := u.Store.WaitFor(ctx, seq); err != nil {
+		return fmt.Errorf("waiting for own write %d: %w", seq, err)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, w := range batch {
+		if at := u.slot(w.key); u.wrote[at] <= seq {
+			delete(u.wrote, at)
+		}
+	}
+	return nil
+}
+
+func (u *unit) slot(key events.Key) events.Key {
+	if u.spec.Serial {
+		return events.Key{}
+	}
+	return key
+}
+
+func (u *unit) noteWrite(key events.Key, seq events.Sequence) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	at := u.slot(key)
+	u.wrote[at] = max(u.wrote[at], seq)
+}
+
+// settle schedules what a decision asks for after its effects.
+func (u *unit) settle(ctx context.Context, w work, d Decision, err error) {
+	if err != nil {
+		u.retry(ctx, w, err)
+		return
+	}
+	u.queue.succeeded(w.key)
+	if d.Again > 0 {
+		u.queue.addAfter(w.key, w.why, d.Again)
+	}
+	if d.Park {
+		u.queue.park(w.key, w.why)
+	}
+}
+
+func (u *unit) retry(ctx context.Context, w work, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	wait := u.queue.retry(w.key, w.why)
+	level := slog.LevelWarn
+	if errors.Is(err, events.ErrConflict) {
+		level = slog.LevelDebug // somebody was faster: the ordinary course of things
+	}
+	u.log.Log(ctx, level, "will decide again", "key", w.key.String(), "after", wait, "err", err)
+}

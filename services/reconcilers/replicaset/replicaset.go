@@ -1,0 +1,162 @@
+package replicaset
+
+import (
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/services/loop"
+	"github.com/orlog-io/orlog/services/reconcilers/claim"
+	"github.com/orlog-io/orlog/services/reconcilers/replica"
+)
+
+// burst is how many pods one decision creates or deletes at most.
+const burst = 500
+
+// Reconciler decides about ReplicaSets.
+type Reconciler struct{}
+
+// Spec declares what the reconciler reads and writes.
+func (Reconciler) Spec() loop.Spec {
+	return loop.Spec{
+		Name:     "replicaset",
+		Identity: loop.ServiceAccount("replicaset-controller"),
+		Inputs: []loop.Input{
+			{Group: "apps", Resource: "replicasets", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Resource: "pods", Keys: ofPod},
+		},
+		Outputs: []loop.Output{
+			{Group: "apps", Resource: "replicasets", Subresource: "status"},
+			{Resource: "pods", Shared: true},
+		},
+		Workers: 4,
+	}
+}
+
+// ofPod maps a pod to the ReplicaSet that controls it (and the one that did), an orphan to those that might.
+func ofPod(v *loop.View, c loop.Change) []events.Key {
+	var out []events.Key
+	prev, next := loop.Pods.Of(v, c.Prev), loop.Pods.Of(v, c.Next)
+	for _, p := range []*corev1.Pod{prev, next} {
+		if p == nil {
+			continue
+		}
+		if ref := metav1.GetControllerOfNoCopy(p); ref != nil && ref.Kind == loop.ReplicaSets.Kind {
+			out = append(out, loop.ReplicaSets.Key(p.Namespace, ref.Name))
+		}
+	}
+	if next != nil && metav1.GetControllerOfNoCopy(next) == nil && next.DeletionTimestamp == nil {
+		for _, rs := range loop.ReplicaSets.List(v, next.Namespace) {
+			if s, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector); err == nil && !s.Empty() && s.Matches(labels.Set(next.Labels)) {
+				out = append(out, loop.ReplicaSets.KeyOf(rs))
+			}
+		}
+	}
+	return out
+}
+
+// Decide decides about one ReplicaSet.
+func (Reconciler) Decide(v *loop.View, key events.Key, now time.Time) (d loop.Decision) {
+	rs := loop.ReplicaSets.At(v, key)
+	if rs == nil {
+		return d
+	}
+	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
+	if err != nil {
+		return d // the API admits no such selector; an object from elsewhere can only be left alone
+	}
+	ref := *metav1.NewControllerRef(rs, loop.ReplicaSets.GVK())
+	pods, claims := claim.Of(v, loop.Pods, rs, ref, selector, replica.Active)
+	d.Do(claims...)
+	var active, ending []*corev1.Pod
+	for _, p := range pods {
+		switch {
+		case replica.Active(p):
+			active = append(active, p)
+		case !replica.Finished(p):
+			ending = append(ending, p)
+		}
+	}
+	if rs.DeletionTimestamp == nil {
+		manage(v, &d, rs, ref, active, now)
+	}
+	status, wait := statusOf(rs, active, ending, now)
+	if rs.Generation != rs.Status.ObservedGeneration || !equality.Semantic.DeepEqual(rs.Status, status) {
+		next := rs.DeepCopy()
+		next.Status = status
+		d.Do(loop.ReplicaSets.UpdateStatus(next))
+	}
+	if wait > 0 {
+		d.AgainIn(wait)
+	}
+	return d
+}
+
+// manage creates what is missing or deletes what is too much.
+func manage(v *loop.View, d *loop.Decision, rs *appsv1.ReplicaSet, ref metav1.OwnerReference, active []*corev1.Pod, now time.Time) {
+	want := 1
+	if rs.Spec.Replicas != nil {
+		want = int(*rs.Spec.Replicas)
+	}
+	var effects []loop.Effect
+	switch missing := want - len(active); {
+	case missing > 0:
+		names := replica.Names(v, loop.Pods, rs.Namespace, rs.Name+"-", string(rs.UID))
+		for range min(missing, burst) {
+			p := replica.NewPod(&rs.Spec.Template, rs.Namespace, names.Next(), rs.Name+"-", ref)
+			effects = append(effects, loop.Pods.Create(p))
+		}
+	case missing < 0:
+		for _, p := range leastMissed(active, related(v, rs), now)[:min(-missing, burst)] {
+			effects = append(effects, loop.Pods.Delete(p))
+		}
+	}
+	d.Do(effects...)
+}
+
+// related returns the active pods of all ReplicaSets that share rs's controller, rs itself included.
+func related(v *loop.View, rs *appsv1.ReplicaSet) []*corev1.Pod {
+	family := []*appsv1.ReplicaSet{rs}
+	if owner := metav1.GetControllerOfNoCopy(rs); owner != nil {
+		family = loop.ReplicaSets.OwnedBy(v, string(owner.UID))
+	}
+	var out []*corev1.Pod
+	for _, member := range family {
+		for _, p := range loop.Pods.OwnedBy(v, string(member.UID)) {
+			if replica.Active(p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// statusOf counts, and says when the next pod becomes available (0: none will by itself).
+func statusOf(rs *appsv1.ReplicaSet, active, ending []*corev1.Pod, now time.Time) (appsv1.ReplicaSetStatus, time.Duration) {
+	terminating := int32(len(ending))
+	s := appsv1.ReplicaSetStatus{Replicas: int32(len(active)), TerminatingReplicas: &terminating,
+		ObservedGeneration: rs.Generation, Conditions: rs.Status.Conditions}
+	template := labels.SelectorFromSet(rs.Spec.Template.Labels)
+	var soonest time.Duration
+	for _, p := range active {
+		if template.Matches(labels.Set(p.Labels)) {
+			s.FullyLabeledReplicas++
+		}
+		if replica.Ready(p) == nil {
+			continue
+		}
+		s.ReadyReplicas++
+		available, wait := replica.Available(p, rs.Spec.MinReadySeconds, now)
+		if available {
+			s.AvailableReplicas++
+		} else if wait > 0 && (soonest == 0 || wait < soonest) {
+			soonest = wait
+		}
+	}
+	return s, soonest
+}

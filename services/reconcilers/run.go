@@ -1,0 +1,80 @@
+package reconcilers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/projections"
+	"github.com/orlog-io/orlog/services/loop"
+	"github.com/orlog-io/orlog/services/reconcilers/deployment"
+	"github.com/orlog-io/orlog/services/reconcilers/replicaset"
+	"github.com/orlog-io/orlog/services/reconcilers/serviceaccount"
+)
+
+// Options configure Run.
+type Options struct {
+	// Store is the reconcilers' projection of the log, VolatileStore that of the volatile log (leases).
+	// Neither needs history, and somebody else lets them follow their logs.
+	Store, VolatileStore *projections.Store
+	// Log and Volatile are the logs, asked only for their ends at the start. Volatile may be nil.
+	Log, Volatile events.Log
+	// Rest reaches the gateway as somebody who may impersonate service accounts.
+	Rest *rest.Config
+	// RootCA is the PEM bundle that is published as kube-root-ca.crt in every namespace.
+	RootCA []byte
+	// Logger receives what operators should see (nil: slog.Default).
+	Logger *slog.Logger
+}
+
+// All are the reconcilers.
+func All(o Options) []loop.Decider {
+	return []loop.Decider{
+		serviceaccount.Accounts{},
+		serviceaccount.RootCA{PEM: o.RootCA},
+		deployment.Reconciler{},
+		replicaset.Reconciler{},
+	}
+}
+
+// Run runs all reconcilers until ctx ends (nil) or a projection fails. The gateway should be ready: until it
+// is, writes are tried again with backoff.
+func Run(ctx context.Context, o Options) error {
+	if o.Store == nil || o.Log == nil || o.Rest == nil {
+		return fmt.Errorf("reconcilers: %w: Store, Log and Rest are required", events.ErrInvalid)
+	}
+	err := run(ctx, o)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reconcilers: %w", err)
+	}
+	return nil
+}
+
+func run(ctx context.Context, o Options) error {
+	if err := loop.CaughtUp(ctx, o.Store, o.Log); err != nil {
+		return err
+	}
+	to := loop.Options{Store: loop.FromProjection(o.Store), Log: o.Logger}
+	if o.VolatileStore != nil && o.Volatile != nil {
+		if err := loop.CaughtUp(ctx, o.VolatileStore, o.Volatile); err != nil {
+			return err
+		}
+		to.Volatile = loop.FromProjection(o.VolatileStore)
+	}
+	var bound []loop.Bound
+	for _, d := range All(o) {
+		p, err := loop.NewREST(o.Rest, d.Spec().Identity)
+		if err != nil {
+			return err
+		}
+		bound = append(bound, loop.Bound{Decider: d, Performer: p})
+	}
+	return loop.Run(ctx, to, bound...)
+}

@@ -1,0 +1,45 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/projections"
+	"github.com/orlog-io/orlog/services/loop"
+)
+
+// Options configure Run.
+type Options struct {
+	// Store is the scheduler's projection, without history. Somebody else lets it follow the log.
+	Store *projections.Store
+	// Log is where bindings are appended.
+	Log events.Log
+	// Logger receives what operators should see (nil: slog.Default).
+	Logger *slog.Logger
+}
+
+// Run places pods until ctx ends (nil) or the projection fails.
+func Run(ctx context.Context, o Options) error {
+	if o.Store == nil || o.Log == nil {
+		return fmt.Errorf("scheduler: %w: Store and Log are required", events.ErrInvalid)
+	}
+	if err := loop.CaughtUp(ctx, o.Store, o.Log); err != nil {
+		return stopped(ctx, err)
+	}
+	performer := &loop.Append{Log: o.Log, Source: "scheduler", Actor: Scheduler{}.Spec().Identity.User}
+	err := loop.Run(ctx, loop.Options{Store: loop.FromProjection(o.Store), Log: o.Logger}, loop.Bound{Decider: Scheduler{}, Performer: performer})
+	return stopped(ctx, err)
+}
+
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("scheduler: %w", err)
+	}
+	return nil
+}

@@ -16,7 +16,7 @@ import (
 	examplev1 "k8s.io/apiserver/pkg/apis/example/v1"
 
 	"github.com/orlog-io/orlog/events"
-	"github.com/orlog-io/orlog/events/memlog"
+	"github.com/orlog-io/orlog/events/jetstream"
 	"github.com/orlog-io/orlog/projections"
 )
 
@@ -60,11 +60,33 @@ func followIn(t testing.TB, dir string, log events.Log, o projections.Options) (
 	return Backend{Log: log, Store: proj}, stop
 }
 
-// newLog opens a new, empty log.
-func newLog(t testing.TB) events.Log {
+// newLog opens a new, empty stream of a JetStream server of its own.
+func newLog(t testing.TB) events.Log { return openLog(t, (*jetstream.Conn).Log) }
+
+// newVolatileLog opens the stream that keeps only the newest event on each subject.
+func newVolatileLog(t testing.TB) events.Log { return openLog(t, (*jetstream.Conn).Volatile) }
+
+func openLog(t testing.TB, open func(*jetstream.Conn, context.Context) (events.Log, error)) events.Log {
 	t.Helper()
-	log := memlog.New()
-	t.Cleanup(func() { log.Close() })
+	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: t.TempDir(), Port: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Shutdown)
+	conn, err := jetstream.Connect(context.Background(), jetstream.Options{URL: server.URL(), Name: "storage"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	log, err := open(conn, context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Errorf("closing the log: %v", err)
+		}
+	})
 	return log
 }
 
@@ -86,19 +108,19 @@ func pods(t testing.TB, b Backend) *store {
 
 func setup(t testing.TB) (context.Context, *store) {
 	t.Helper()
-	return setupOn(t, projections.Options{History: true})
+	return setupOn(t, newLog(t), projections.Options{History: true})
 }
 
 // setupVolatile is setup for objects without history.
 func setupVolatile(t testing.TB) (context.Context, *store) {
 	t.Helper()
-	return setupOn(t, projections.Options{})
+	return setupOn(t, newVolatileLog(t), projections.Options{})
 }
 
-func setupOn(t testing.TB, o projections.Options) (context.Context, *store) {
+func setupOn(t testing.TB, log events.Log, o projections.Options) (context.Context, *store) {
 	t.Helper()
 	ctx := context.Background()
-	b := follow(t, newLog(t), o)
+	b := follow(t, log, o)
 	if err := EnsureFirst(ctx, b); err != nil {
 		t.Fatal(err)
 	}

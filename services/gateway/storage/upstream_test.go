@@ -155,7 +155,7 @@ func checkStored(s *store) storagetesting.KeyValidation {
 // for good when it is opened anew.
 func TestUpstreamVolatile(t *testing.T) {
 	t.Run("WatchFromZero", func(t *testing.T) {
-		ctx, dir, log := context.Background(), t.TempDir(), newLog(t)
+		ctx, dir, log := context.Background(), t.TempDir(), newVolatileLog(t)
 		b, stop := followIn(t, dir, log, projections.Options{})
 		if err := EnsureFirst(ctx, b); err != nil {
 			t.Fatal(err)

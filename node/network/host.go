@@ -19,9 +19,13 @@ import (
 //
 // route_localnet lets an answer to 127.0.0.1:<hostPort or nodePort> come back through the bridge; the raw chain
 // below keeps pods from using it the other way round, to reach what listens on the host's loopback.
+//
+// Packets between pods leave by the link they came in on, which the kernel answers with ICMP redirects unless both
+// switches are off. Pods ignore them, but they use up the rate limit of the errors that refuse a connection.
 var hostSysctls = [][2]string{
 	{"net/ipv4/ip_forward", "1"},
 	{"net/ipv4/conf/BRIDGE/route_localnet", "1"},
+	{"net/ipv4/conf/all/send_redirects", "0"},
 	{"net/ipv4/conf/BRIDGE/send_redirects", "0"},
 	{"net/ipv4/conf/BRIDGE/rp_filter", "2"},
 	{"net/ipv6/conf/BRIDGE/accept_ra", "0"},

@@ -46,6 +46,8 @@ type Conn struct {
 	js   jetstream.JetStream
 	opts Options
 
+	requests requests
+
 	mu sync.Mutex
 	// reconnected is closed and replaced whenever the connection has been restored: everything that was in
 	// flight is in doubt.
@@ -73,11 +75,14 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		if permanent(err) {
 			return nil, fmt.Errorf("connecting to the log at %s: %w", o.URL, err)
 		}
-		if waitErr := wait.sleep(ctx); waitErr != nil {
+		if waitErr := wait.sleep(ctx, nil); waitErr != nil {
 			return nil, fmt.Errorf("connecting to the log at %s: %w: %w: %w", o.URL, events.ErrUnavailable, err, waitErr)
 		}
 	}
 	js, err := jetstream.New(c.nc)
+	if err == nil {
+		err = c.requests.start(c.nc)
+	}
 	if err != nil {
 		c.nc.Close()
 		return nil, fmt.Errorf("connecting to the log at %s: %w", o.URL, err)

@@ -45,7 +45,10 @@ func (p *proxy) serve() {
 		if err != nil {
 			return
 		}
-		out, err := net.Dial("tcp", p.target)
+		p.mu.Lock()
+		target := p.target
+		p.mu.Unlock()
+		out, err := net.Dial("tcp", target)
 		if err != nil {
 			in.Close()
 			continue
@@ -71,4 +74,16 @@ func (p *proxy) cut() {
 		c.Close()
 		delete(p.conns, c)
 	}
+}
+
+// retarget sends new connections to another server.
+func (p *proxy) retarget(t testing.TB, serverURL string) {
+	t.Helper()
+	u, err := url.Parse(serverURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = u.Host
 }

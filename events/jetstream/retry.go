@@ -7,8 +7,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/orlog-io/orlog/events"
 )
 
@@ -28,18 +26,18 @@ type backoff struct{ next time.Duration }
 
 func newBackoff() *backoff { return &backoff{next: 5 * time.Millisecond} }
 
-// sleep waits, or returns ctx's error.
-func (b *backoff) sleep(ctx context.Context) error {
+// sleep waits, cut short by early, or returns ctx's error.
+func (b *backoff) sleep(ctx context.Context, early <-chan struct{}) error {
 	d := b.next/2 + rand.N(b.next)
 	b.next = min(2*b.next, 500*time.Millisecond)
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return nil
+	case <-early:
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	return ctx.Err()
 }
 
 // retry calls attempt until it gives something other than a transient error, ctx ends or patience does. The
@@ -57,34 +55,9 @@ func (c *Conn) retry(ctx context.Context, attempt func(ctx context.Context, n in
 		if !errors.As(err, &t) {
 			return err
 		}
-		if ctx.Err() == nil {
-			_ = wait.sleep(ctx) // the context is looked at next
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%w: %w, after %d attempts: %w", events.ErrUnavailable, ctx.Err(), n, t.cause)
+		_, reconnected := c.connection()
+		if stop := wait.sleep(ctx, reconnected); stop != nil {
+			return fmt.Errorf("%w: %w, after %d attempts: %w", events.ErrUnavailable, stop, n, t.cause)
 		}
 	}
-}
-
-// request sends one message and waits for the answer. Its errors are transient unless the connection was
-// closed for good.
-func (c *Conn) request(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	answer, err := c.nc.RequestMsgWithContext(ctx, m)
-	return answer, classify(err)
-}
-
-func classify(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, nats.ErrConnectionClosed):
-		return fmt.Errorf("%w: %w", events.ErrClosed, err)
-	case errors.Is(err, nats.ErrMaxPayload):
-		return fmt.Errorf("%w: %w: the server's max_payload must be at least %d bytes", events.ErrInvalid, err, maxPayload)
-	case errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrBadHeaderMsg):
-		return fmt.Errorf("%w: %w", events.ErrInvalid, err)
-	}
-	return transient(err)
 }

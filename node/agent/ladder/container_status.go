@@ -14,8 +14,8 @@ const second = time.Second
 
 func ptr[T any](v T) *T { return &v }
 
-// equalJSON compares two values by their JSON.
-func equalJSON(a, b any) bool {
+// EqualJSON compares two values by their JSON.
+func EqualJSON(a, b any) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && bytes.Equal(x, y)

@@ -28,6 +28,9 @@ func Next(s Situation) Step {
 
 // exits finds an attempt that ended, or that the runtime has lost, and was not recorded yet.
 func (s Situation) exits() (step Step, some bool) {
+	if s.Blind {
+		return step, false
+	}
 	each(s.Pod, func(c *v1.Container, _ class) {
 		rec := s.Record.peek(c.Name)
 		if some || !rec.Running() {
@@ -101,10 +104,10 @@ func (s Situation) initContainers() (wait Step, done bool) {
 		c := &s.Pod.Spec.InitContainers[i]
 		rec := s.Record.peek(c.Name)
 		if !IsSidecar(c) {
-			if initialized || rec.Exit != nil && rec.Exit.Code == 0 {
+			if !rec.Again && (initialized || rec.Exit != nil && rec.Exit.Code == 0) {
 				continue
 			}
-			if rec.Exit != nil && !s.restarts(c, rec) {
+			if !rec.Again && rec.Exit != nil && !s.restarts(c, rec) {
 				return Step{Kind: Stopping, Reason: StopCompleted}, false
 			}
 			return s.bring(c).step, false
@@ -168,7 +171,7 @@ func (s Situation) bring(c *v1.Container) brought {
 	if rec.Running() {
 		return s.keep(c, rec)
 	}
-	if rec.Exit != nil {
+	if rec.Exit != nil && !rec.Again {
 		if !s.restarts(c, rec) {
 			return brought{step: Step{Kind: Wait}, done: true}
 		}

@@ -3,6 +3,8 @@ package ladder
 import (
 	"fmt"
 	"time"
+
+	v1 "k8s.io/api/core/v1"
 )
 
 // Outcome is what performing a step came to. Err nil: it is done.
@@ -120,7 +122,7 @@ func (c *Container) didStart(o Outcome, now time.Time) {
 	}
 	c.ID, c.Attempt, c.Image = o.ID, o.Attempt, o.Image
 	c.Exit, c.Trouble, c.Kill = nil, nil, nil
-	c.Hooked, c.Passed, c.Ready = false, false, false
+	c.Hooked, c.Passed, c.Ready, c.Again = false, false, false, false
 	c.StartedAt = now
 	if o.Instance != nil && !o.Instance.StartedAt.IsZero() {
 		c.StartedAt = o.Instance.StartedAt
@@ -204,3 +206,15 @@ func (r *Record) Nudge(now time.Time) bool {
 
 // format of a pod in messages, as the kubelet's.
 func (r *Record) String() string { return fmt.Sprintf("%s_%s(%s)", r.Name, r.Namespace, r.UID) }
+
+// Rebooted takes note that the machine was restarted: no container runs any more, and nothing is mounted or
+// connected. A pod that was not going down starts over, its init containers included.
+func (r *Record) Rebooted(pod *v1.Pod) {
+	r.Connected, r.Open, r.Mounted, r.NetNS = false, false, false, ""
+	for i := range pod.Spec.InitContainers {
+		c := r.Containers[pod.Spec.InitContainers[i].Name]
+		if r.Stop == nil && c != nil && !IsSidecar(&pod.Spec.InitContainers[i]) {
+			c.Again = true
+		}
+	}
+}

@@ -79,6 +79,8 @@ type Container struct {
 	Hooked bool `json:"hooked,omitempty"`
 	Passed bool `json:"passed,omitempty"`
 	Ready  bool `json:"ready,omitempty"`
+	// Again: an init container must run once more, though it succeeded before the machine was restarted.
+	Again bool `json:"again,omitempty"`
 	// Kill is set while the current attempt is being stopped.
 	Kill *Kill `json:"kill,omitempty"`
 }

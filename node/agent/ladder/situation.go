@@ -13,8 +13,10 @@ type Situation struct {
 	// Gone: the object was deleted from the log, or replaced by another of the same name.
 	Gone   bool
 	Record *Record
-	// Instances are the containers that the runtime knows, by ID.
+	// Instances are the containers that the runtime knows, by ID. Blind: it could not be asked yet, so that a
+	// missing one means nothing.
 	Instances map[string]Instance
+	Blind     bool
 	// Probes holds the verdicts about the current attempts, by container name.
 	Probes map[string]Verdicts
 	// Busy names what is under way in the background: see [Step.Op].

@@ -1,6 +1,7 @@
 package ladder
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -173,17 +174,10 @@ func (n *count) regular(c *v1.Container, pod *v1.Pod, st *v1.ContainerStatus) {
 // SameStatus compares two statuses as they would be on the log.
 func SameStatus(a, b *v1.PodStatus) bool {
 	x, y := a.DeepCopy(), b.DeepCopy()
-	byType := func(p, q v1.PodCondition) int {
-		if p.Type < q.Type {
-			return -1
-		} else if p.Type > q.Type {
-			return 1
-		}
-		return 0
-	}
+	byType := func(p, q v1.PodCondition) int { return cmp.Compare(p.Type, q.Type) }
 	slices.SortFunc(x.Conditions, byType)
 	slices.SortFunc(y.Conditions, byType)
-	return equalJSON(x, y)
+	return EqualJSON(x, y)
 }
 
 // Names returns the names of the record's containers, sorted.

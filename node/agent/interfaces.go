@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"syscall"
+
+	"github.com/orlog-io/orlog/node/runc"
+)
+
+// Runtime runs containers: *runc.Runtime.
+type Runtime interface {
+	OpenSandbox(ctx context.Context, s runc.Sandbox) error
+	Run(ctx context.Context, sandboxID string, c runc.Container) (runc.Status, error)
+	Status(ctx context.Context, sandboxID string) ([]runc.Status, error)
+	Sandboxes(ctx context.Context) ([]runc.Sandbox, error)
+	Events() <-chan runc.Event
+	Signal(ctx context.Context, sandboxID, containerID string, sig syscall.Signal) error
+	Remove(ctx context.Context, sandboxID, containerID string) error
+	CloseSandbox(ctx context.Context, sandboxID string) error
+}
+
+// Exec runs a command in a container and returns its exit code and the beginning of its combined output.
+type Exec func(ctx context.Context, sandboxID, containerID string, args []string) (code int, output string, err error)
+
+// Image is an unpacked image.
+type Image struct {
+	// ID is the image's identity as statuses show it (repository@digest where known).
+	ID         string
+	Size       int64
+	Layers     []string // unpacked folders, lowest first
+	Entrypoint []string
+	Cmd        []string
+	Env        []string
+	User       string
+	Cwd        string
+	StopSignal string
+}
+
+// Credential is a login for a registry.
+type Credential struct{ Registry, Username, Password, Auth, IdentityToken string }
+
+// Images provides images.
+type Images interface {
+	// Get returns an image that is here.
+	Get(ref string) (Image, bool, error)
+	// Pull fetches an image. Errors match ErrInvalidImage where the reference makes no sense.
+	Pull(ctx context.Context, ref string, logins []Credential) (Image, error)
+}
+
+// ErrInvalidImage: the reference is not one.
+var ErrInvalidImage = errors.New("invalid image name")
+
+// Attachment is a pod's place in the network.
+type Attachment struct {
+	NetNS string
+	IPs   []netip.Addr
+}
+
+// Network connects pods.
+type Network interface {
+	Setup(ctx context.Context, podUID, namespace, name string) (Attachment, error)
+	Teardown(ctx context.Context, podUID string) error
+	List() []string
+}

@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/projections"
+)
+
+// Options are all that an agent needs. Required: NodeName, DataDir, Log, Store, Runtime, Exec, Images, Network.
+type Options struct {
+	NodeName string
+	// DataDir holds pods' records, volumes and the outbox; LogDir their logs (default DataDir/logs).
+	DataDir, LogDir string
+
+	Log events.Log
+	// Volatile is where heartbeats go; nil: none are sent.
+	Volatile events.Log
+	// Store is the agent's own projection of Log. The agent follows the log into it.
+	Store *projections.Store
+
+	Runtime Runtime
+	Exec    Exec
+	Images  Images
+	Network Network
+	// Client is used for the Node object, tokens and Kubernetes Events; nil: none of these.
+	Client kubernetes.Interface
+
+	// ClusterDNS is the address of the cluster's DNS, "" for none; ClusterDomain defaults to cluster.local.
+	ClusterDNS, ClusterDomain string
+	// ResolvConf is the node's own resolver configuration (default /etc/resolv.conf).
+	ResolvConf string
+	// NodeIPs are the node's addresses, the first one the InternalIP. Empty: that of the default route.
+	NodeIPs []string
+	// PodCIDR is the node's share of pod addresses, for its Node object.
+	PodCIDR string
+	// Labels and Taints are set on the Node object when it is registered.
+	Labels map[string]string
+	Taints []v1.Taint
+	// Reserved is kept from pods: allocatable is capacity less this.
+	Reserved v1.ResourceList
+	// MaxPods defaults to 250.
+	MaxPods int64
+	// Port is where the node's HTTP API is reached, for the Node's daemonEndpoints; 0: 10250.
+	Port int32
+	// CgroupRoot is the group that all pods' groups are in (default /orlog).
+	CgroupRoot string
+	// Starts is how many pods are being started at once (default 4).
+	Starts int
+	// Version is reported as the kubelet's.
+	Version string
+	// Heartbeat is the lease's pace (default 10 s).
+	Heartbeat time.Duration
+
+	Logger *slog.Logger
+}
+
+func (o *Options) complete() error {
+	for name, missing := range map[string]bool{"NodeName": o.NodeName == "", "DataDir": o.DataDir == "", "Log": o.Log == nil,
+		"Store": o.Store == nil, "Runtime": o.Runtime == nil, "Exec": o.Exec == nil, "Images": o.Images == nil, "Network": o.Network == nil} {
+		if missing {
+			return fmt.Errorf("agent options: %s is required", name)
+		}
+	}
+	set := func(s *string, to string) {
+		if *s == "" {
+			*s = to
+		}
+	}
+	set(&o.LogDir, filepath.Join(o.DataDir, "logs"))
+	set(&o.ClusterDomain, "cluster.local")
+	set(&o.ResolvConf, "/etc/resolv.conf")
+	set(&o.CgroupRoot, "/orlog")
+	set(&o.Version, "v1.36.3+orlog")
+	if o.MaxPods == 0 {
+		o.MaxPods = 250
+	}
+	if o.Port == 0 {
+		o.Port = 10250
+	}
+	if o.Starts <= 0 {
+		o.Starts = 4
+	}
+	if o.Heartbeat <= 0 {
+		o.Heartbeat = 10 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if len(o.NodeIPs) == 0 {
+		ip, err := defaultIP()
+		if err != nil {
+			return fmt.Errorf("agent options: NodeIPs: %w", err)
+		}
+		o.NodeIPs = []string{ip}
+	}
+	for _, dir := range []string{o.DataDir, o.LogDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("agent options: DataDir: %w", err)
+		}
+	}
+	return nil
+}

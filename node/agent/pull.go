@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+
+	"github.com/orlog-io/orlog/node/agent/ladder"
+)
+
+// pull makes sure that a container's image is here, as its pull policy wants it.
+func (w *worker) pull(ctx context.Context, pod *v1.Pod, c *v1.Container, wasID string) ladder.Outcome {
+	fail := func(reason string, err error) ladder.Outcome {
+		if ctx.Err() == nil {
+			w.containerEvent(pod, c.Name, v1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
+			w.containerEvent(pod, c.Name, v1.EventTypeWarning, "Failed", "Error: "+reason)
+		}
+		return ladder.Outcome{Err: err, Reason: reason}
+	}
+	policy := c.ImagePullPolicy
+	if policy == "" {
+		policy = v1.PullIfNotPresent
+	}
+	img, here, err := w.a.o.Images.Get(c.Image)
+	switch {
+	case errors.Is(err, ErrInvalidImage):
+		return fail("InvalidImageName", fmt.Errorf("couldn't parse image name %q: %w", c.Image, err))
+	case err != nil:
+		return fail(ladder.ReasonErrImagePull, err)
+	case here && policy != v1.PullAlways:
+		if img.ID != wasID {
+			w.containerEvent(pod, c.Name, v1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine", c.Image))
+		}
+		return ladder.Outcome{ImageID: img.ID}
+	case policy == v1.PullNever:
+		return fail("ErrImageNeverPull", fmt.Errorf("Container image %q is not present with pull policy of Never", c.Image))
+	}
+	select {
+	case w.a.pulls <- struct{}{}:
+	case <-ctx.Done():
+		return ladder.Outcome{Err: ctx.Err(), Reason: ladder.ReasonErrImagePull}
+	}
+	defer func() { <-w.a.pulls }()
+	w.containerEvent(pod, c.Name, v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
+	begun := time.Now()
+	img, err = w.a.o.Images.Pull(ctx, c.Image, w.logins(pod))
+	switch {
+	case errors.Is(err, ErrInvalidImage):
+		return fail("InvalidImageName", err)
+	case err != nil:
+		return fail(ladder.ReasonErrImagePull, fmt.Errorf("failed to pull and unpack image %q: %w", c.Image, err))
+	}
+	w.containerEvent(pod, c.Name, v1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v. Image size: %d bytes.",
+		c.Image, time.Since(begun).Round(time.Millisecond), img.Size))
+	return ladder.Outcome{ImageID: img.ID}
+}
+
+// logins are those of the pod's image pull secrets. A secret that is missing or unreadable gives none: the image
+// may be public.
+func (w *worker) logins(pod *v1.Pod) []Credential {
+	var out []Credential
+	for _, ref := range pod.Spec.ImagePullSecrets {
+		s, err := w.a.sources.Secret(pod.Namespace, ref.Name)
+		if err != nil {
+			w.event(v1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
+				fmt.Sprintf("Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", ref.Name))
+			continue
+		}
+		found, err := credentials(s)
+		if err != nil {
+			w.log("image pull secret "+ref.Name, err)
+			continue
+		}
+		out = append(out, found...)
+	}
+	return out
+}
+
+// credentials reads a secret of type dockerconfigjson or dockercfg.
+func credentials(s *v1.Secret) ([]Credential, error) {
+	type login struct {
+		Username      string `json:"username"`
+		Password      string `json:"password"`
+		Auth          string `json:"auth"`
+		IdentityToken string `json:"identitytoken"`
+	}
+	var all map[string]login
+	if raw, has := s.Data[v1.DockerConfigJsonKey]; has {
+		var file struct {
+			Auths map[string]login `json:"auths"`
+		}
+		if err := json.Unmarshal(raw, &file); err != nil {
+			return nil, fmt.Errorf("%s: %w", v1.DockerConfigJsonKey, err)
+		}
+		all = file.Auths
+	} else if raw, has := s.Data[v1.DockerConfigKey]; has {
+		if err := json.Unmarshal(raw, &all); err != nil {
+			return nil, fmt.Errorf("%s: %w", v1.DockerConfigKey, err)
+		}
+	}
+	var out []Credential
+	for registry, l := range all {
+		if l.Username == "" && l.Auth != "" {
+			b, err := base64.StdEncoding.DecodeString(l.Auth)
+			if err != nil {
+				return nil, fmt.Errorf("auth of %s: %w", registry, err)
+			}
+			l.Username, l.Password, _ = strings.Cut(string(b), ":")
+		}
+		out = append(out, Credential{Registry: registry, Username: l.Username, Password: l.Password, Auth: l.Auth, IdentityToken: l.IdentityToken})
+	}
+	return out, nil
+}

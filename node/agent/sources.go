@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	authv1 "k8s.io/api/authentication/v1"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/projections"
+)
+
+// sources reads what pods refer to from the agent's projection, and asks the API for tokens.
+type sources struct {
+	a *Agent
+}
+
+func get[T any](s *projections.Store, key events.Key, singular string) (*T, error) {
+	v := s.Now()
+	defer v.Close()
+	state, exists, err := v.Get(key)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", key, err)
+	}
+	if !exists {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: singular}, key.Name)
+	}
+	out := new(T)
+	if err := json.Unmarshal(state.Object, out); err != nil {
+		return nil, fmt.Errorf("decoding %s: %w", key, err)
+	}
+	return out, nil
+}
+
+// ConfigMap returns a configMap as of now.
+func (s sources) ConfigMap(namespace, name string) (*v1.ConfigMap, error) {
+	return get[v1.ConfigMap](s.a.o.Store, events.Key{Resource: "configmaps", Namespace: namespace, Name: name}, "configmap")
+}
+
+// Secret returns a secret as of now.
+func (s sources) Secret(namespace, name string) (*v1.Secret, error) {
+	return get[v1.Secret](s.a.o.Store, events.Key{Resource: "secrets", Namespace: namespace, Name: name}, "secret")
+}
+
+// Allocatable is the node's.
+func (s sources) Allocatable() v1.ResourceList { return s.a.machine.allocatable() }
+
+// Token asks the API for a token bound to the pod.
+func (s sources) Token(ctx context.Context, pod *v1.Pod, audience string, lifetime time.Duration) (string, error) {
+	if s.a.o.Client == nil {
+		return "", errors.New("service account token: the agent has no API client")
+	}
+	seconds := int64(lifetime / time.Second)
+	req := &authv1.TokenRequest{Spec: authv1.TokenRequestSpec{ExpirationSeconds: &seconds,
+		BoundObjectRef: &authv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}}}
+	if audience != "" {
+		req.Spec.Audiences = []string{audience}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := s.a.o.Client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(ctx, pod.Spec.ServiceAccountName, req, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("failed to fetch token: %w", err)
+	}
+	return out.Status.Token, nil
+}
+
+// services lists all services that a pod's environment may name: its namespace's and the API's own.
+func (s sources) services(namespace string) ([]*v1.Service, error) {
+	v := s.a.o.Store.Now()
+	defer v.Close()
+	var out []*v1.Service
+	seen := map[string]bool{}
+	for _, ns := range []string{namespace, metav1.NamespaceDefault} {
+		if seen[ns] {
+			continue
+		}
+		seen[ns] = true
+		for state, err := range v.List(projections.Selector{Resource: "services", Namespace: ns}, "") {
+			if err != nil {
+				return nil, err
+			}
+			svc := &v1.Service{}
+			if err := json.Unmarshal(state.Object, svc); err != nil {
+				return nil, fmt.Errorf("decoding %s: %w", state.Key, err)
+			}
+			out = append(out, svc)
+		}
+	}
+	return out, nil
+}

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -25,6 +24,7 @@ import (
 type cluster struct {
 	dir           string
 	log, volatile events.Log
+	tunnel        events.Tunnel
 
 	*Gateway
 	store *projections.Store
@@ -32,7 +32,7 @@ type cluster struct {
 }
 
 func newCluster(t *testing.T) *cluster {
-	c := &cluster{dir: t.TempDir(), log: memlog.New(), volatile: memlog.New()}
+	c := &cluster{dir: t.TempDir(), log: memlog.New(), volatile: memlog.New(), tunnel: newLocalTunnel()}
 	c.start(t)
 	t.Cleanup(func() { c.stop() })
 	return c
@@ -41,7 +41,7 @@ func newCluster(t *testing.T) *cluster {
 // start opens projections (the history one is on disk and survives) and runs a gateway until stop.
 func (c *cluster) start(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background()) // t's own ends before its cleanups run
 	done := make(chan struct{}, 3)
 	open := func(name string, o projections.Options, log events.Log) *projections.Store {
 		s, err := projections.Open(filepath.Join(c.dir, name), o)
@@ -60,12 +60,12 @@ func (c *cluster) start(t *testing.T) {
 	running, end := context.WithCancel(ctx)
 	c.store = open("store", projections.Options{History: true}, c.log)
 	volatile := open("volatile", projections.Options{InMemory: true}, c.volatile)
-	level := slog.LevelError
+	level := slog.LevelWarn
 	if os.Getenv("GATEWAY_LOG") != "" {
-		level = slog.LevelInfo
+		level = slog.LevelDebug
 	}
 	g, err := New(ctx, Options{DataDir: c.dir, Listen: "127.0.0.1:0", Log: c.log, Volatile: c.volatile, Store: c.store,
-		VolatileStore: volatile, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))})
+		VolatileStore: volatile, Tunnel: c.tunnel, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,5 +188,3 @@ func eventually(t *testing.T, what string, f func() error) {
 		time.Sleep(20 * time.Millisecond)
 	}
 }
-
-var meta = metav1.ObjectMeta{}

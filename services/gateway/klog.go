@@ -13,6 +13,12 @@ var closing atomic.Bool
 // is, while shutting down, every watch that finds its connection closed.
 type upstreamLog struct{ slog.Handler }
 
+// harmless are things that upstream reports as errors at every start.
+var harmless = map[string]bool{
+	"The manifest file is empty, ignoring.": true,
+	"Found stale data, removed previous endpoints on kubernetes service, apiserver didn't exit successfully previously": true,
+}
+
 func demoted(level slog.Level) slog.Level {
 	if level < slog.LevelWarn || closing.Load() {
 		return slog.LevelDebug
@@ -27,7 +33,12 @@ func (h upstreamLog) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (h upstreamLog) Handle(ctx context.Context, r slog.Record) error {
-	r.Level = demoted(r.Level)
+	if r.Level = demoted(r.Level); harmless[r.Message] {
+		r.Level = slog.LevelDebug
+	}
+	if !h.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
 	return h.Handler.Handle(ctx, r)
 }
 

@@ -7,10 +7,12 @@ import (
 	"github.com/orlog-io/orlog/events"
 )
 
-// How many of the newest changes a store holds in memory, for watchers that begin a little in the past.
+// How many of the newest changes a store holds in memory, for watchers that begin a little in the past, and
+// how much may wait in memory for a slow watcher before it is sent to the disk.
 const (
 	ringChanges = 4096
 	ringBytes   = 4 << 20
+	queueBytes  = 16 << 20
 )
 
 // feed hands each commit's changes to the watchers. Its lock orders commits against watchers that begin,
@@ -23,13 +25,24 @@ type feed struct {
 	ring     []*Change
 	ringFrom events.Sequence
 	ringSize int
+	// The limits above; tests lower them.
+	ringChanges, ringBytes, queueBytes int
 	// watchers, by the resource that they select; those that select all are under the zero resource.
 	watchers map[resource]map[*Watcher]struct{}
 }
 
 type resource struct{ group, name string }
 
-func (f *feed) init() { f.watchers = map[resource]map[*Watcher]struct{}{} }
+func (f *feed) init() {
+	f.watchers = map[resource]map[*Watcher]struct{}{}
+	f.limits(ringChanges, ringBytes, queueBytes)
+}
+
+func (f *feed) limits(ringChanges, ringBytes, queueBytes int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ringChanges, f.ringBytes, f.queueBytes = ringChanges, ringBytes, queueBytes
+}
 
 // start sets where the feed begins, before anybody watches.
 func (f *feed) start(at events.Sequence) { f.position, f.ringFrom = at, at }
@@ -54,7 +67,7 @@ func (f *feed) publish(at events.Sequence, changes []Change, commit func()) {
 		}
 	}
 	for w := range woken {
-		if w.settle() {
+		if w.settle(f.queueBytes) {
 			f.remove(w)
 		}
 	}
@@ -66,14 +79,15 @@ func (f *feed) remember(c *Change) {
 	f.ringSize += c.size()
 }
 
+// trim shortens a ring that has grown too long by a quarter more than it must, so that it moves seldom.
 func (f *feed) trim() {
-	drop := 0
-	for size := f.ringSize; len(f.ring)-drop > ringChanges || (size > ringBytes && len(f.ring)-drop > 1); drop++ {
-		size -= f.ring[drop].size()
-		f.ringSize = size
-	}
-	if drop == 0 {
+	if len(f.ring) <= f.ringChanges && f.ringSize <= f.ringBytes {
 		return
+	}
+	drop := 0
+	for len(f.ring)-drop > f.ringChanges*3/4 || (f.ringSize > f.ringBytes*3/4 && len(f.ring)-drop > 1) {
+		f.ringSize -= f.ring[drop].size()
+		drop++
 	}
 	f.ringFrom = f.ring[drop-1].Event.Sequence
 	f.ring = append(f.ring[:0:0], f.ring[drop:]...)
@@ -89,7 +103,9 @@ func (f *feed) attach(w *Watcher, at events.Sequence) (bool, error) {
 	if at < f.ringFrom {
 		return false, nil
 	}
-	w.goLive(at)
+	if err := w.goLive(at); err != nil {
+		return false, err
+	}
 	for _, c := range f.ring {
 		w.offer(c)
 	}

@@ -60,11 +60,12 @@ func (s *Store) open() error {
 		return err
 	}
 	was, err := s.get(s.db, metaFormat)
-	if err == nil && was != nil && string(was) != s.fingerprint() {
-		err = s.rebuild(was)
-	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case was == nil:
 		err = s.db.Set(metaFormat, []byte(s.fingerprint()), pebble.NoSync)
+	case string(was) != s.fingerprint():
+		err = s.rebuild(was)
 	}
 	if err == nil {
 		err = s.loadPosition()

@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	// watchBytes is how much may wait for a slow reader in memory before it is sent back to the disk.
-	watchBytes = 16 << 20
 	// replayChanges and replayRows bound one read from the disk.
 	replayChanges = 256
 	replayRows    = 20000
@@ -96,10 +94,12 @@ func (w *Watcher) take() (out []Change, live bool, err error) {
 	if w.queue = w.queue[n:]; len(w.queue) == 0 {
 		w.queue = nil
 	}
-	if w.nudged && out == nil {
-		out = []Change{}
+	if w.live { // one that is still in the past first catches up
+		if w.nudged && out == nil {
+			out = []Change{}
+		}
+		w.nudged = false
 	}
-	w.nudged = false
 	return out, w.live, nil
 }
 
@@ -150,10 +150,14 @@ func (w *Watcher) end(err error) {
 	w.signal()
 }
 
-func (w *Watcher) goLive(at events.Sequence) {
+// goLive lets offers in from a sequence on, unless the watcher has ended meanwhile.
+func (w *Watcher) goLive(at events.Sequence) error {
 	w.mu.Lock()
-	w.at, w.live = at, true
-	w.mu.Unlock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.at, w.live = at, true
+	}
+	return w.err
 }
 
 // offer queues a change if it is selected and new; the feed's lock is held.
@@ -173,11 +177,11 @@ func (w *Watcher) offer(c *Change) bool {
 
 // settle wakes the reader after a commit. Where it lags too far it gives up the queue: then the reader goes
 // on from the disk, or not at all without history. True: the watcher is live no longer.
-func (w *Watcher) settle() (gone bool) {
+func (w *Watcher) settle(limit int) (gone bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.signal()
-	if w.queued <= watchBytes {
+	if w.queued <= limit {
 		return false
 	}
 	if !w.s.o.History && w.err == nil {

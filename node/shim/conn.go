@@ -201,3 +201,12 @@ func accept(l syscall.RawConn) (int, error) {
 	}
 	return fd, err
 }
+
+// ListenStream makes a listening stream socket called name in dir, for runc to hand a terminal over.
+func ListenStream(dir, name string) (*os.File, error) {
+	fd, err := listenIn(dir, name, unix.SOCK_STREAM)
+	if err != nil {
+		return nil, fmt.Errorf("listen at %s/%s: %w", dir, name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}

@@ -9,7 +9,7 @@ import (
 const (
 	SocketFile = "s"           // the shim's listening socket
 	LogFile    = "shim.log"    // what the shim has to say about itself
-	PIDFile    = "shim.pid"    // "<pid> <start time in clock ticks>", written by the agent
+	PIDFile    = "shim.pid"    // "<pid> <start time in clock ticks>", so that a shim that hangs can be found
 	StatusFile = "status.json" // in a container's folder: its last known Status
 
 	// ListenFD is where the shim finds its listening socket.
@@ -29,6 +29,7 @@ const (
 	OpStatus   Op = "status"   // Reply.Containers holds ID's status, or everybody's where ID is empty
 	OpRun      Op = "run"      // starts Run, or waits for the start under way of the same ID; idempotent
 	OpSignal   Op = "signal"   // sends Signal to ID's first process
+	OpWait     Op = "wait"     // answers with ID's status when it has exited and that is on disk
 	OpForget   Op = "forget"   // drops an exited container: its log is closed, its output no longer read
 	OpEvents   Op = "events"   // a Reply with every status, then one for each change, until hang-up
 	OpExec     Op = "exec"     // with [stdin, stdout, stderr] as file descriptors; see ExecSpec

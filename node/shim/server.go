@@ -1,11 +1,14 @@
 package shim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -85,7 +88,27 @@ func prepareProcess(hostname string) error {
 	// no reason not to run.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-998"), 0)
 	catchSignals()
-	return nil
+	start, err := StartTime(os.Getpid())
+	if err != nil {
+		return err
+	}
+	// The working folder is the pod's.
+	return os.WriteFile(PIDFile, []byte(strconv.Itoa(os.Getpid())+" "+start), 0o600)
+}
+
+// StartTime is when a process started, in clock ticks since the machine did: with the process id it names a
+// process for good.
+func StartTime(pid int) (string, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", err
+	}
+	// The command's name may hold anything; what comes after its bracket is fields, start time the 20th.
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) < 20 {
+		return "", fmt.Errorf("process %d: unreadable stat", pid)
+	}
+	return fields[19], nil
 }
 
 func inheritListener() (*os.File, error) {
@@ -150,6 +173,13 @@ func (s *Server) handle(req Request) Reply {
 			err = s.signal(c, syscall.Signal(req.Signal))
 		}
 		return failure(err)
+	case OpWait:
+		c, err := s.container(req.ID)
+		if err != nil {
+			return failure(err)
+		}
+		<-c.ended
+		return Reply{Containers: []Status{c.Status()}}
 	case OpForget:
 		return failure(s.forget(req.ID))
 	case OpShutdown:

@@ -1,0 +1,161 @@
+package runc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	rootfsDir = "rootfs"
+	upperDir  = "upper"
+	workDir   = "work"
+	linksDir  = "l" // short names of layers, where their paths are too long together
+)
+
+// mountOverlay mounts the layers (lowest first) with a writable one above them at dir/rootfs.
+func mountOverlay(dir string, layers []string) error {
+	for _, sub := range []string{rootfsDir, upperDir, workDir} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("overlay: %w", err)
+		}
+	}
+	for _, l := range layers {
+		if st, err := os.Stat(l); err != nil {
+			return fmt.Errorf("overlay: layer: %w", err)
+		} else if !st.IsDir() {
+			return fmt.Errorf("overlay: layer %s is not a folder", l)
+		}
+	}
+	data := overlayOptions(dir, layers)
+	if len(data) < os.Getpagesize()-1 {
+		return mountData(filepath.Join(dir, rootfsDir), data)
+	}
+	// The options must fit in a page: name the layers by short links, relative to the container's folder.
+	if err := linkLayers(dir, layers); err != nil {
+		return fmt.Errorf("overlay: %w", err)
+	}
+	short := make([]string, len(layers))
+	for i := range layers {
+		short[i] = filepath.Join(linksDir, strconv.FormatInt(int64(i), 36))
+	}
+	data = overlayOptions("", short)
+	if len(data) >= os.Getpagesize()-1 {
+		return fmt.Errorf("overlay: %d layers are too many", len(layers))
+	}
+	return inFolder(dir, func() error { return mountData(rootfsDir, data) })
+}
+
+// overlayOptions are the mount options; overlayfs wants the uppermost layer first.
+func overlayOptions(dir string, layers []string) string {
+	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`)
+	var b strings.Builder
+	b.WriteString("lowerdir=")
+	for i := len(layers) - 1; i >= 0; i-- {
+		b.WriteString(escape.Replace(layers[i]))
+		if i > 0 {
+			b.WriteByte(':')
+		}
+	}
+	plain := strings.NewReplacer(`\`, `\\`, `,`, `\,`)
+	b.WriteString(",upperdir=" + plain.Replace(filepath.Join(dir, upperDir)))
+	b.WriteString(",workdir=" + plain.Replace(filepath.Join(dir, workDir)))
+	return b.String()
+}
+
+// mountData mounts an overlay. "volatile" spares the flush of the writable layer when it is unmounted: the layer
+// is thrown away with its container, and a container does not survive the machine. Kernels before 5.10 refuse it.
+func mountData(target, data string) error {
+	err := unix.Mount("overlay", target, "overlay", 0, data+",volatile")
+	if errors.Is(err, unix.EINVAL) {
+		err = unix.Mount("overlay", target, "overlay", 0, data)
+	}
+	if err != nil {
+		return fmt.Errorf("overlay: mount at %s: %w", target, err)
+	}
+	return nil
+}
+
+func linkLayers(dir string, layers []string) error {
+	links := filepath.Join(dir, linksDir)
+	if err := os.MkdirAll(links, 0o700); err != nil {
+		return err
+	}
+	for i, l := range layers {
+		name := filepath.Join(links, strconv.FormatInt(int64(i), 36))
+		if err := os.Symlink(l, name); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// inFolder calls f on a thread of its own whose working folder is dir: the process keeps its own.
+func inFolder(dir string, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		// Never unlocked: the thread has been parted from the others and ends with the goroutine.
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			done <- fmt.Errorf("unshare the working folder: %w", err)
+			return
+		}
+		if err := unix.Chdir(dir); err != nil {
+			done <- fmt.Errorf("chdir %s: %w", dir, err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// unmount takes every mount at path away, however many are stacked there; none is fine.
+func unmount(path string) error {
+	for {
+		err := unix.Unmount(path, unix.UMOUNT_NOFOLLOW)
+		if errors.Is(err, unix.EBUSY) {
+			err = unix.Unmount(path, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+			return nil
+		default:
+			return fmt.Errorf("unmount %s: %w", path, err)
+		}
+	}
+}
+
+// unmountBelow takes away whatever is mounted in dir, as a last look before its files are removed.
+func unmountBelow(dir string) error {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var found []string
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) > 4 {
+			if at := unescapeMount(fields[4]); strings.HasPrefix(at, dir+"/") {
+				found = append(found, at)
+			}
+		}
+	}
+	for i := len(found) - 1; i >= 0; i-- {
+		if err := unmount(found[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unescapeMount undoes the octal escapes of mountinfo.
+func unescapeMount(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}

@@ -1,0 +1,294 @@
+package runc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/orlog-io/orlog/node/shim"
+)
+
+// Options say where things are. Dir, RuncPath and ShimPath are needed.
+type Options struct {
+	Dir        string                        // state of all sandboxes; absolute, owned by this package alone
+	RuncPath   string                        // the runc binary, absolute; see CheckRuntime
+	ShimPath   string                        // the orlog-shim binary, absolute
+	LogMaxSize int64                         // bytes at which a container's log is rotated; 0: 10 MiB; negative: never
+	LogFiles   int                           // log files to keep for each container, the current one included; 0: 5
+	Warn       func(msg string, args ...any) // like slog's; nil: dropped
+}
+
+// Runtime runs the containers of one node. Its methods may be called from many goroutines.
+type Runtime struct {
+	opts        Options
+	boot        string
+	cgroups     cgroups
+	own         capabilitySet
+	oomScoreMin int
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+	hub    *hub
+
+	mu   sync.Mutex
+	pods map[string]*pod
+}
+
+// New opens the runtime's folder and takes up the pods in it: those whose shim lives are watched, those whose
+// shim has died while nobody watched are cleaned up; either way their Events come. Close when done.
+func New(o Options) (*Runtime, error) {
+	for field, path := range map[string]string{"Dir": o.Dir, "RuncPath": o.RuncPath, "ShimPath": o.ShimPath} {
+		if !filepath.IsAbs(path) {
+			return nil, fmt.Errorf("runtime: Options.%s %q: want an absolute path", field, path)
+		}
+	}
+	o.Dir = filepath.Clean(o.Dir)
+	if o.LogMaxSize == 0 {
+		o.LogMaxSize = 10 << 20
+	}
+	o.LogMaxSize = max(o.LogMaxSize, 0)
+	if o.LogFiles == 0 {
+		o.LogFiles = 5
+	}
+	if o.Warn == nil {
+		o.Warn = func(string, ...any) {}
+	}
+	r := &Runtime{opts: o, hub: newHub(), pods: map[string]*pod{}}
+	var err error
+	if r.boot, err = bootID(); err != nil {
+		return nil, err
+	}
+	if r.cgroups, err = findCgroups("/proc/self/mountinfo"); err != nil {
+		return nil, err
+	}
+	if r.own, err = ownCapabilities(); err != nil {
+		return nil, err
+	}
+	if r.oomScoreMin, err = oomScoreMin(r.own); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("runtime: %w", err)
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.group.Go(func() { r.hub.run(r.ctx) })
+	sandboxes, err := r.Sandboxes(r.ctx)
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	for _, s := range sandboxes {
+		r.watch(r.pod(s.ID))
+	}
+	return r, nil
+}
+
+// Close lets go of everything; the pods run on.
+func (r *Runtime) Close() {
+	r.cancel()
+	r.group.Wait()
+}
+
+// Events tells of changes: see Event. The channel is closed by Close.
+func (r *Runtime) Events() <-chan Event { return r.hub.out }
+
+// Sandboxes lists what is on disk, whether its processes live or not.
+func (r *Runtime) Sandboxes(ctx context.Context) ([]Sandbox, error) {
+	entries, err := os.ReadDir(r.opts.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("list sandboxes: %w", err)
+	}
+	var out []Sandbox
+	for _, e := range entries {
+		if !e.IsDir() || !idPattern.MatchString(e.Name()) {
+			continue
+		}
+		rec, err := r.readSandbox(e.Name())
+		if errors.Is(err, ErrNotFound) {
+			// Opened or closed half-way when the agent died: there is nothing in it to keep.
+			rec.Sandbox = Sandbox{ID: e.Name()}
+		} else if err != nil {
+			return nil, err
+		}
+		out = append(out, rec.Sandbox)
+	}
+	return out, ctx.Err()
+}
+
+// oomScoreMin is the lowest oom_score_adj that a container can be given: without CAP_SYS_RESOURCE nobody can go
+// below his own.
+func oomScoreMin(own capabilitySet) (int, error) {
+	if own["SYS_RESOURCE"] {
+		return -1000, nil
+	}
+	data, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return 0, fmt.Errorf("runtime: %w", err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(data)))
+}
+
+// pod is what the runtime holds in memory of one sandbox.
+type pod struct {
+	id string
+	// mu: containers' calls share it, opening, recovering and closing have it alone.
+	mu       sync.RWMutex
+	keys     keyLock
+	watching bool // guarded by Runtime.mu
+	ctx      context.Context
+	cancel   context.CancelFunc // ends calls under way when the sandbox is to be closed
+}
+
+// pod returns the one pod value for a sandbox.
+func (r *Runtime) pod(id string) *pod {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, ok := r.pods[id]
+	if !ok {
+		p = &pod{id: id}
+		p.ctx, p.cancel = context.WithCancel(r.ctx)
+		r.pods[id] = p
+	}
+	return p
+}
+
+// drop forgets a closed pod; calls that still hold it end with its context.
+func (r *Runtime) drop(p *pod) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pods[p.id] == p {
+		delete(r.pods, p.id)
+	}
+	p.cancel()
+}
+
+// keyLock is a mutex for each name.
+type keyLock struct {
+	mu   sync.Mutex
+	held map[string]chan struct{}
+}
+
+func (k *keyLock) lock(ctx context.Context, key string) (unlock func(), err error) {
+	for {
+		k.mu.Lock()
+		busy, ok := k.held[key]
+		if !ok {
+			if k.held == nil {
+				k.held = map[string]chan struct{}{}
+			}
+			mine := make(chan struct{})
+			k.held[key] = mine
+			k.mu.Unlock()
+			return func() {
+				k.mu.Lock()
+				delete(k.held, key)
+				k.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		k.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// hub passes events on without ever blocking who reports them and without losing one: equal ones that wait are one.
+type hub struct {
+	mu      sync.Mutex
+	waiting map[Event]struct{}
+	order   []Event
+	wake    chan struct{}
+	out     chan Event
+}
+
+func newHub() *hub {
+	return &hub{waiting: map[Event]struct{}{}, wake: make(chan struct{}, 1), out: make(chan Event)}
+}
+
+func (h *hub) report(e Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.waiting[e]; ok {
+		return
+	}
+	h.waiting[e] = struct{}{}
+	h.order = append(h.order, e)
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (h *hub) next() (Event, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.order) == 0 {
+		return Event{}, false
+	}
+	e := h.order[0]
+	h.order = h.order[1:]
+	delete(h.waiting, e)
+	return e, true
+}
+
+func (h *hub) run(ctx context.Context) {
+	defer close(h.out)
+	for {
+		e, ok := h.next()
+		if !ok {
+			select {
+			case <-h.wake:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		select {
+		case h.out <- e:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// dial connects to a pod's shim. The error wraps ErrShimGone where there is none.
+func (r *Runtime) dial(ctx context.Context, id string) (*shim.Conn, func(), error) {
+	conn, err := shim.Dial(r.podDir(id))
+	if err != nil {
+		if gone(err) {
+			err = fmt.Errorf("sandbox %s: %w", id, ErrShimGone)
+		}
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	return conn, func() {
+		stop()
+		conn.Close()
+	}, nil
+}
+
+// call asks the shim one thing. The errors are those of this package.
+func (r *Runtime) call(ctx context.Context, id string, req shim.Request) (shim.Reply, error) {
+	conn, done, err := r.dial(ctx, id)
+	if err != nil {
+		return shim.Reply{}, err
+	}
+	defer done()
+	if err := conn.Send(req); err != nil {
+		return shim.Reply{}, callError(ctx, id, req.Op, err)
+	}
+	var reply shim.Reply
+	if _, err := conn.Recv(&reply); err != nil {
+		return shim.Reply{}, callError(ctx, id, req.Op, err)
+	}
+	return reply, replyError(id, req, reply)
+}

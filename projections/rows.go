@@ -58,11 +58,8 @@ func decodeRow(k events.Key, b []byte) (row, error) {
 		*n = events.Sequence(d.uvarint())
 	}
 	r.UID, r.Node = d.string(), d.string()
-	if n := d.uvarint(); n > 0 && n <= uint64(len(d.rest)) {
-		r.owners = make([]string, n)
-		for i := range r.owners {
-			r.owners[i] = d.string()
-		}
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		r.owners = append(r.owners, d.string())
 	}
 	r.bare = flags&flagObject == 0
 	if !r.bare && len(d.rest) > 0 {

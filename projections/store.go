@@ -164,14 +164,13 @@ func (s *Store) CheckLog(ctx context.Context, log events.Log) error {
 	if err != nil {
 		return fmt.Errorf("projection in %s: asking the log for its end: %w", s.dir, err)
 	}
-	at := s.Position()
+	s.applying.Lock()
+	at, id := s.Position(), s.newest
+	s.applying.Unlock()
 	if reached := max(at, s.floor); last < reached {
 		return fmt.Errorf("projection in %s has read up to sequence %d, but the log ends at %d: events were lost; restore the log from a backup or a replica (deleting the projection would only hide the loss): %w",
 			s.dir, reached, last, events.ErrGap)
 	}
-	s.applying.Lock()
-	id := s.newest
-	s.applying.Unlock()
 	if at == 0 || id == "" {
 		return nil
 	}

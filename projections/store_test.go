@@ -77,10 +77,10 @@ var testSelectors = []Selector{
 }
 
 func TestStoreAgreesWithModel(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 			t.Parallel()
-			m := model{newHistory(seed).events(150)}
+			m := model{newHistory(seed).events(120)}
 			s := open(t, "store", Options{History: true, InMemory: true})
 			apply(t, s, m.log)
 			for seq := range events.Sequence(len(m.log) + 1) {

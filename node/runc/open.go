@@ -70,6 +70,18 @@ func (r *Runtime) alive(ctx context.Context, id string) (bool, error) {
 	return err == nil, err
 }
 
+// shimOf is the process id of a pod's shim, which holds the pod's namespaces.
+func (r *Runtime) shimOf(ctx context.Context, p *pod) (int, error) {
+	if pid := p.shimPID.Load(); pid != 0 {
+		return int(pid), nil
+	}
+	pid, err := r.hello(ctx, p.id)
+	if err == nil {
+		p.shimPID.Store(int64(pid))
+	}
+	return pid, err
+}
+
 // hello asks for the shim's process id, and so whether it works.
 func (r *Runtime) hello(ctx context.Context, id string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
@@ -108,13 +120,14 @@ func (r *Runtime) open(ctx context.Context, p *pod, s Sandbox) error {
 	if err := writeJSON(filepath.Join(dir, sandboxFile), rec); err != nil {
 		return err
 	}
-	if err := r.startShim(dir, s); err != nil {
+	pid, err := r.startShim(dir, s)
+	if err != nil {
 		return err
 	}
+	p.shimPID.Store(int64(pid))
 	if !s.ShareProcessNamespace {
 		return nil
 	}
-	var err error
 	if rec.Pause, err = r.startPause(ctx, p, rec); err != nil {
 		return err
 	}
@@ -135,20 +148,23 @@ func mountShm(path string) error {
 
 // startShim starts the pod's shim in a session of its own and in the pod's own UTS and IPC namespaces, which it
 // thereby holds. Its listening socket exists before it does, so that nobody has to wait for it.
-func (r *Runtime) startShim(dir string, s Sandbox) error {
+func (r *Runtime) startShim(dir string, s Sandbox) (pid int, err error) {
+	if err := os.Remove(filepath.Join(dir, shim.PIDFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, err
+	}
 	listener, err := shim.Listen(dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer listener.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer null.Close()
 	log, err := os.OpenFile(filepath.Join(dir, shim.LogFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer log.Close()
 
@@ -169,8 +185,9 @@ func (r *Runtime) startShim(dir string, s Sandbox) error {
 		Sys:   &syscall.SysProcAttr{Setsid: true, Cloneflags: clone},
 	})
 	if err != nil {
-		return fmt.Errorf("start the shim: %w", err)
+		return 0, fmt.Errorf("start the shim: %w", err)
 	}
 	// Reaped by whoever sees the shim's event connection end: a waiting thread for each pod would be waste.
-	return proc.Release()
+	pid = proc.Pid // Release forgets it
+	return pid, proc.Release()
 }

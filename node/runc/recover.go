@@ -19,6 +19,7 @@ const recoverPatience = 30 * time.Second
 // recover brings a sandbox without a living shim into a state that can be reported and opened again: no process
 // of it is left, and every container that ran is on record as exited. The pod is locked.
 func (r *Runtime) recover(ctx context.Context, p *pod) error {
+	p.shimPID.Store(0)
 	rec, err := r.readSandbox(p.id)
 	if errors.Is(err, ErrNotFound) {
 		return r.endShim(p.id) // opened half-way

@@ -131,7 +131,7 @@ func (s Sandbox) containerCgroup(id string) string { return filepath.Join(s.cgro
 
 // prepare makes the bundle: the overlay, config.json and last container.json, which makes it count.
 func (r *Runtime) prepare(ctx context.Context, p *pod, rec record, c Container, dir string) error {
-	shimPID, err := r.hello(ctx, p.id)
+	shimPID, err := r.shimOf(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (r *Runtime) startPause(ctx context.Context, p *pod, rec record) (int, erro
 		Mounts:   []Mount{{Source: r.opts.ShimPath, Target: "/pause", ReadOnly: true}},
 		Security: Security{DropCapabilities: []string{"ALL"}, ReadOnlyRoot: true, Seccomp: SeccompRuntimeDefault},
 	}
-	shimPID, err := r.hello(ctx, p.id)
+	shimPID, err := r.shimOf(ctx, p)
 	if err != nil {
 		return 0, err
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/orlog-io/orlog/node/shim"
 )
@@ -140,7 +141,8 @@ type pod struct {
 	// mu: containers' calls share it, opening, recovering and closing have it alone.
 	mu       sync.RWMutex
 	keys     keyLock
-	watching bool // guarded by Runtime.mu
+	watching bool         // guarded by Runtime.mu
+	shimPID  atomic.Int64 // 0: not known to this process yet
 	ctx      context.Context
 	cancel   context.CancelFunc // ends calls under way when the sandbox is to be closed
 }

@@ -242,7 +242,7 @@ func busybox(t testing.TB, root string) {
 			t.Fatal(err)
 		}
 	}
-	for _, applet := range strings.Fields("sh sleep cat echo printf id hostname ls mount kill ps true false dd head seq stty grep wc touch env sync tail nc") {
+	for _, applet := range strings.Fields("sh sleep cat echo printf id hostname ls mount kill ps true false dd head seq stty grep wc touch env sync tail nc tr") {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", applet)); err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func (r *Runtime) follow(p *pod) {
 			return
 		}
 		if gone(err) || errors.Is(err, ErrShimGone) {
-			if ended, err := r.buried(p); ended {
+			if ended, err := r.buried(p); ended || p.ctx.Err() != nil {
 				return
 			} else if err != nil {
 				r.opts.Warn("clean up after a dead shim; trying again", "sandbox", p.id, "error", err)

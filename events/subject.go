@@ -65,6 +65,9 @@ func ParseSubject(text string) (Subject, error) {
 	if c := Class(p[1]); c != Desired && c != Observed {
 		return Subject{}, invalidf("subject %q: class %q is neither %s nor %s", text, p[1], Desired, Observed)
 	}
+	if p[2] != escapeToken(p[2]) {
+		return Subject{}, invalidf("subject %q: group %q holds a byte that no group may hold", text, p[2])
+	}
 	for i := range p[3:] {
 		t, err := unescapeToken(p[3+i])
 		if err != nil {
@@ -88,8 +91,12 @@ func (s Subject) Validate() error {
 	case s.Key.Resource == "" || s.Key.Name == "":
 		return invalidf("subject: resource and name are required, got %q", s.Key)
 	}
-	if _, err := ParseSubject(s.String()); err != nil {
+	back, err := ParseSubject(s.String())
+	if err != nil {
 		return err
+	}
+	if back != s { // a group with "_" or named "core", or a part that is "-"
+		return invalidf("subject: %+v would be read back as %+v", s, back)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 
 // TestGateway drives one gateway with client-go, in the order of a cluster's day.
 func TestGateway(t *testing.T) {
-	c := newCluster(t)
+	c := newDurableCluster(t)
 	client := clientOf(t, c.admin(t))
 	for _, step := range []struct {
 		name string
@@ -40,7 +40,8 @@ func TestGateway(t *testing.T) {
 		{"causes", testWhy},
 		{"who may read history", testHistoryRights},
 		{"event stream", testStream},
-		{"nodes", testNodes},
+		{"nodes, exec and port-forward", testNodes},
+		{"built-in roles", testRoles},
 	} {
 		t.Run(step.name, func(t *testing.T) { step.run(t, c, client) })
 	}
@@ -277,4 +278,14 @@ func decode[T any](t *testing.T, body string) T {
 		t.Fatalf("%v in %s", err, body)
 	}
 	return v
+}
+
+func testRoles(t *testing.T, _ *cluster, client *kubernetes.Clientset) {
+	eventually(t, "aggregated roles", func() error {
+		view, err := client.RbacV1().ClusterRoles().Get(t.Context(), "view", metav1.GetOptions{})
+		if err == nil && len(view.Rules) == 0 {
+			err = fmt.Errorf("view is empty")
+		}
+		return err
+	})
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/events/jetstream"
 	"github.com/orlog-io/orlog/events/memlog"
 	"github.com/orlog-io/orlog/projections"
 )
@@ -31,8 +32,34 @@ type cluster struct {
 	stop  func()
 }
 
+// newCluster is a cluster on logs in memory, without a tunnel.
 func newCluster(t *testing.T) *cluster {
-	c := &cluster{dir: t.TempDir(), log: memlog.New(), volatile: memlog.New(), tunnel: newLocalTunnel()}
+	c := &cluster{dir: t.TempDir(), log: memlog.New(), volatile: memlog.New()}
+	c.start(t)
+	t.Cleanup(func() { c.stop() })
+	return c
+}
+
+// newDurableCluster is a cluster on an embedded JetStream server, which carries the tunnel too.
+func newDurableCluster(t *testing.T) *cluster {
+	c := &cluster{dir: t.TempDir()}
+	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(c.dir, "nats"), Port: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Shutdown)
+	conn, err := jetstream.Connect(t.Context(), jetstream.Options{URL: server.URL(), Name: "gateway-test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	if c.log, err = conn.Log(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c.volatile, err = conn.Volatile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.tunnel = conn.Tunnel()
 	c.start(t)
 	t.Cleanup(func() { c.stop() })
 	return c

@@ -1,12 +1,21 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/kubernetes"
+	rbacclient "k8s.io/client-go/kubernetes/typed/rbac/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/kubernetes/pkg/controller/clusterroleaggregation"
 	"k8s.io/kubernetes/pkg/controlplane"
 	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
 	"k8s.io/kubernetes/pkg/controlplane/controller/defaultservicecidr"
@@ -53,7 +62,7 @@ func (g *Gateway) newKubeServer(config *controlplaneapiserver.Config, next gener
 		return nil, fmt.Errorf("gateway: API groups: %w", err)
 	}
 	g.addServiceHooks(server, &completed, client)
-	return server, nil
+	return server, addRoleAggregation(server, &completed)
 }
 
 // providers lists every built-in group, in the order of discovery. All are kept: admission and the authoriser
@@ -105,6 +114,33 @@ func (g *Gateway) addServiceHooks(server *controlplaneapiserver.Server, c *contr
 	})
 	generic.AddPostStartHookOrDie("start-kubernetes-service-cidr-controller", func(hook genericapiserver.PostStartHookContext) error {
 		defaultservicecidr.NewController(g.settings.services, net.IPNet{}, client).Start(hook)
+		return nil
+	})
+}
+
+// addRoleAggregation fills the roles that are made of others: admin, edit and view are empty without it. It
+// works under the identity that upstream's bootstrap policy has for it.
+func addRoleAggregation(server *controlplaneapiserver.Server, c *controlplaneapiserver.CompletedConfig) error {
+	config := rest.CopyConfig(c.Generic.LoopbackClientConfig)
+	config.Impersonate = rest.ImpersonationConfig{UserName: systemControllers + "clusterrole-aggregation-controller",
+		Groups: []string{serviceaccount.AllServiceAccountsGroup, serviceaccount.MakeNamespaceGroupName(metav1.NamespaceSystem), user.AllAuthenticated}}
+	client, err := rbacclient.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("gateway: role aggregation: %w", err)
+	}
+	rbac := c.VersionedInformers.Rbac().V1()
+	aggregation, bindings := clusterroleaggregation.NewClusterRoleAggregation(rbac.ClusterRoles(), client), rbac.ClusterRoleBindings().Lister()
+	return server.GenericAPIServer.AddPostStartHook("start-role-aggregation", func(hook genericapiserver.PostStartHookContext) error {
+		go func() {
+			// On first start another hook is only just writing the policy that permits this.
+			err := wait.PollUntilContextCancel(hook, 100*time.Millisecond, true, func(context.Context) (bool, error) {
+				_, err := bindings.Get("system:controller:clusterrole-aggregation-controller")
+				return err == nil, nil
+			})
+			if err == nil {
+				aggregation.Run(hook, 2)
+			}
+		}()
 		return nil
 	})
 }

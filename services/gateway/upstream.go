@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/admission"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/healthz"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	endpointproxy "k8s.io/apiserver/pkg/util/proxy"
@@ -133,6 +134,7 @@ func (g *Gateway) configure(opts cpoptions.CompletedOptions) (*chain, error) {
 		return nil, fmt.Errorf("gateway: generic configuration: %w", err)
 	}
 	generic.EffectiveVersion = stampedVersion{generic.EffectiveVersion}
+	generic.AddReadyzChecks(healthz.NamedCheck("event-log", g.logReachable))
 	generic.LongRunningFunc = orStreams(generic.LongRunningFunc)
 	// In-process reconcilers go through this client too: it must not be what slows them down.
 	generic.LoopbackClientConfig.QPS, generic.LoopbackClientConfig.Burst = -1, -1
@@ -152,6 +154,16 @@ func (g *Gateway) configure(opts cpoptions.CompletedOptions) (*chain, error) {
 	}
 	forgetEtcdMonitor()
 	return c, nil
+}
+
+// logReachable is the readiness check that replaces etcd's.
+func (g *Gateway) logReachable(r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := g.settings.Log.Last(ctx); err != nil {
+		return fmt.Errorf("the log: %w", err)
+	}
+	return nil
 }
 
 func kubeConfig(opts cpoptions.CompletedOptions, generic *genericapiserver.Config, informers informers.SharedInformerFactory,

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -23,7 +22,7 @@ func testNodes(t *testing.T, c *cluster, client *kubernetes.Clientset) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "agent says ", r.URL.Path) })}
+	server := &http.Server{Handler: http.HandlerFunc(serveAgent)}
 	go server.Serve(listener)
 	defer server.Close()
 	if _, err := client.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, metav1.CreateOptions{}); err != nil {
@@ -51,6 +50,7 @@ func testNodes(t *testing.T, c *cluster, client *kubernetes.Clientset) {
 	if code, body := getAs(t, c.admin(t), "/api/v1/nodes/n2/proxy/healthz"); code < 500 || !strings.Contains(body, "n2") {
 		t.Errorf("a node that is not connected: %d %s", code, body)
 	}
+	testExec(t, c, client)
 	// A node's agent may read and report on itself only.
 	agent := clientOf(t, c.config(t, NodeUserPrefix+"n1", NodesGroup))
 	if _, err := agent.CoreV1().Nodes().Get(ctx, "n1", metav1.GetOptions{}); err != nil {

@@ -86,7 +86,7 @@ func (s *store) append(ctx context.Context, e events.Event, guard *events.Expect
 // settle waits until the projection has folded an event that was appended, so that its writer reads it. The
 // write has happened: where waiting fails, it has happened none the less.
 func (s *store) settle(ctx context.Context, seq events.Sequence) {
-	if err := s.waitFor(ctx, seq); err != nil {
+	if err := s.waitFor(ctx, seq); err != nil && ctx.Err() == nil {
 		s.logger.Warn("a write succeeded, but the projection has not caught up with it", "sequence", seq, "error", err)
 	}
 }

@@ -307,3 +307,93 @@ func TestVolatileKnowsNoPast(t *testing.T) {
 		t.Errorf("continued anyway: %q", got)
 	}
 }
+
+func TestUpdate(t *testing.T) {
+	ctx, s := setup(t)
+	p := s.mustCreate(t, pod("ns", "p"))
+	other := types.UID("other")
+	for name, c := range map[string]struct {
+		key            string
+		ignoreNotFound bool
+		pre            *apistorage.Preconditions
+		change         func(*example.Pod)
+		refused        func(error) bool
+		writes         bool
+	}{
+		"what is not there":              {key: "/pods/ns/none", refused: apistorage.IsNotFound},
+		"what need not be there":         {key: "/pods/ns/new", ignoreNotFound: true, change: func(p *example.Pod) { p.Name = "new" }, writes: true},
+		"nothing":                        {key: keyOf(p)},
+		"a self link":                    {key: keyOf(p), change: func(p *example.Pod) { p.SelfLink = "link" }},
+		"with the right uid":             {key: keyOf(p), pre: &apistorage.Preconditions{UID: &p.UID}},
+		"with the wrong uid":             {key: keyOf(p), pre: &apistorage.Preconditions{UID: &other}, refused: apistorage.IsInvalidObj},
+		"with the wrong resourceVersion": {key: keyOf(p), pre: &apistorage.Preconditions{ResourceVersion: new(string)}, refused: apistorage.IsInvalidObj},
+		"something":                      {key: keyOf(p), change: func(p *example.Pod) { p.Spec.NodeName = "n" }, writes: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, err := s.last(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := &example.Pod{}
+			err = s.GuaranteedUpdate(ctx, c.key, out, c.ignoreNotFound, c.pre, apistorage.SimpleUpdate(func(obj runtime.Object) (runtime.Object, error) {
+				p := obj.(*example.Pod).DeepCopy()
+				if c.ignoreNotFound && p.Name != "" {
+					t.Errorf("want the zero value of what is not there, got %+v", p)
+				}
+				if c.change != nil {
+					c.change(p)
+				}
+				return p, nil
+			}), nil)
+			if c.refused != nil {
+				if !c.refused(err) {
+					t.Errorf("got %v", err)
+				}
+			} else if err != nil || out.SelfLink != "" {
+				t.Errorf("%v: %+v", err, out)
+			}
+			if after, err := s.last(ctx); err != nil || (after > before) != c.writes {
+				t.Errorf("%v: the log went from %d to %d", err, before, after)
+			}
+		})
+	}
+}
+
+// An event that the codec cannot read ends the watch with an error; nothing after it is delivered.
+func TestWatchOfWhatCannotBeDecoded(t *testing.T) {
+	ctx, s := setup(t)
+	p := s.mustCreate(t, pod("ns", "p"))
+	w, err := s.Watch(ctx, "/pods/", apistorage.ListOptions{ResourceVersion: p.ResourceVersion, Recursive: true, Predicate: apistorage.Everything})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	k := events.Key{Resource: "pods", Namespace: "ns", Name: "odd"}
+	e := s.event(ctx, statement{class: events.Desired, key: k, kind: "pod", verb: events.Created, uid: "u", object: []byte(`{"kind":"Riddle","apiVersion":"none/v0"}`)})
+	if _, err := s.append(ctx, e, nil, "/pods/ns/odd"); err != nil {
+		t.Fatal(err)
+	}
+	s.mustCreate(t, pod("ns", "q"))
+	if e := <-w.ResultChan(); e.Type != watch.Error {
+		t.Errorf("got %s: %v", e.Type, e.Object)
+	}
+	if e, open := <-w.ResultChan(); open {
+		t.Errorf("and then %s: %v", e.Type, e.Object)
+	}
+}
+
+func TestDestroyEndsWatches(t *testing.T) {
+	ctx, s := setup(t)
+	w, err := s.Watch(ctx, "/pods/", apistorage.ListOptions{Recursive: true, Predicate: apistorage.Everything})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.destroy()
+	s.destroy()
+	if e, open := <-w.ResultChan(); open {
+		t.Errorf("got %s", e.Type)
+	}
+	if _, err := s.Watch(ctx, "/pods/", apistorage.ListOptions{Recursive: true, Predicate: apistorage.Everything}); !apistorage.IsUnreachable(err) {
+		t.Errorf("watch of what was destroyed: %v", err)
+	}
+}

@@ -60,10 +60,12 @@ type store struct {
 	expiry   expiry
 	sized    atomic.Bool
 
-	// life ends with destroy; work counts the goroutines that run under it.
-	life context.Context
-	end  context.CancelFunc
-	work sync.WaitGroup
+	// life ends with destroy; work counts the goroutines that run under it. starting keeps one from
+	// beginning while destroy waits.
+	life     context.Context
+	end      context.CancelFunc
+	starting sync.Mutex
+	work     sync.WaitGroup
 }
 
 var _ apistorage.Interface = (*store)(nil)
@@ -103,12 +105,16 @@ func New(b Backend, c Config) (_ apistorage.Interface, destroy func(), _ error) 
 }
 
 func (s *store) destroy() {
+	s.starting.Lock()
 	s.end()
+	s.starting.Unlock()
 	s.work.Wait()
 }
 
 // start runs f under the store's life. It reports whether the store is alive.
 func (s *store) start(f func(ctx context.Context)) bool {
+	s.starting.Lock()
+	defer s.starting.Unlock()
 	if s.life.Err() != nil {
 		return false
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"k8s.io/apiserver/pkg/apis/example"
 	apistorage "k8s.io/apiserver/pkg/storage"
 	storagetesting "k8s.io/apiserver/pkg/storage/testing"
+	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/orlog-io/orlog/projections"
 )
@@ -19,10 +21,10 @@ import (
 //	RunTestKeySchema                      creates the key "/pods/", whose name is empty: an event names its object (TestKeySchema is the rest of it)
 //	RunTestListInconsistentContinuation   compacts, then expects 410: our continue tokens never expire (TestVolatile has the 410s)
 //	RunTestCompactRevision                compacts
+//	RunTestGuaranteedUpdate               one case has an etcd value transformer call its data stale (TestUpdate has the others)
 //	RunTestTransformationFailure          injects an etcd value transformer
-//	RunTestGuaranteedUpdateChecksStoredData, RunTestListResourceVersionMatch, RunTestWatchError,
-//	RunWatchErrorIsBlockingFurtherEvents  likewise
-//	RunTestWatchWithUnsafeDelete          injects a corrupting transformer
+//	RunTestGuaranteedUpdateChecksStoredData, RunTestListResourceVersionMatch   likewise
+//	RunTestWatchError, RunWatchErrorIsBlockingFurtherEvents, RunTestWatchWithUnsafeDelete   likewise (see TestWatchOfWhatCannotBeDecoded)
 //	RunTestOptionalWatchBookmarksWithCorrectResourceVersion   a feature of the watch cache: run behind it, in cacher_test.go
 func TestUpstream(t *testing.T) {
 	type run = func(ctx context.Context, t *testing.T, s *store)
@@ -55,6 +57,15 @@ func TestUpstream(t *testing.T) {
 		},
 		"ConsistentList": func(ctx context.Context, t *testing.T, s *store) {
 			storagetesting.RunTestConsistentList(ctx, t, s, increase(s), false, true, false)
+		},
+		"Stats": func(ctx context.Context, t *testing.T, s *store) {
+			storagetesting.RunTestStats(ctx, t, s, s.codec, trimmer{}, false)
+		},
+		"StatsWithSizes": func(ctx context.Context, t *testing.T, s *store) {
+			if err := s.EnableResourceSizeEstimation(func(context.Context) ([]string, error) { return nil, nil }); err != nil {
+				t.Fatal(err)
+			}
+			storagetesting.RunTestStats(ctx, t, s, s.codec, trimmer{}, true)
 		},
 		"ListPaging": plain(storagetesting.RunTestListPaging),
 		"GetListNonRecursive": func(ctx context.Context, t *testing.T, s *store) {
@@ -101,6 +112,13 @@ func TestUpstream(t *testing.T) {
 			f(ctx, t, s)
 		})
 	}
+}
+
+// trimmer does to encoded objects what the store does: it takes off the line break.
+type trimmer struct{ value.Transformer }
+
+func (trimmer) TransformToStorage(_ context.Context, data []byte, _ value.Context) ([]byte, error) {
+	return bytes.TrimSpace(data), nil
 }
 
 // compacted answers exact reads before a revision as etcd does once it has compacted, because RunTestList

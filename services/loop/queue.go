@@ -30,8 +30,10 @@ type queue struct {
 	timers   map[events.Key]*delayed
 	failures map[events.Key]int
 	parked   map[events.Key]cause
-	woken    time.Time
-	alarm    *time.Timer // wakes later; nil: none is set
+	// resting keys were expensive to decide and are not decided again before.
+	resting map[events.Key]time.Time
+	woken   time.Time
+	alarm   *time.Timer // wakes later; nil: none is set
 }
 
 // cause is an events.Cause with the class of its event: an intent explains more than a report.
@@ -48,7 +50,7 @@ type delayed struct {
 
 func newQueue() *queue {
 	q := &queue{dirty: map[events.Key]cause{}, working: map[events.Key]bool{}, timers: map[events.Key]*delayed{},
-		failures: map[events.Key]int{}, parked: map[events.Key]cause{}}
+		failures: map[events.Key]int{}, parked: map[events.Key]cause{}, resting: map[events.Key]time.Time{}}
 	q.arrived = sync.NewCond(&q.mu)
 	return q
 }
@@ -83,6 +85,13 @@ func (q *queue) addLocked(key events.Key, why cause) {
 		return
 	}
 	delete(q.parked, key)
+	if until, rests := q.resting[key]; rests {
+		if wait := time.Until(until); wait > 0 {
+			q.addAfterLocked(key, why, wait)
+			return
+		}
+		delete(q.resting, key)
+	}
 	old, already := q.dirty[key]
 	q.dirty[key] = better(old, why)
 	if already || q.working[key] {
@@ -96,6 +105,10 @@ func (q *queue) addLocked(key events.Key, why cause) {
 func (q *queue) addAfter(key events.Key, why cause, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.addAfterLocked(key, why, wait)
+}
+
+func (q *queue) addAfterLocked(key events.Key, why cause, wait time.Duration) {
 	if q.closed {
 		return
 	}
@@ -218,12 +231,28 @@ type work struct {
 	why cause
 }
 
-// done ends the work on a key.
-func (q *queue) done(key events.Key) {
+// A decision about a key that took longer than cheap keeps the key resting for restFactor times as long: a
+// Service over thousands of pods, say, must not use up a processor while they all start.
+const (
+	cheap      = 5 * time.Millisecond
+	restFactor = 4
+)
+
+// done ends the work on a key; cost is how long it took to decide.
+func (q *queue) done(key events.Key, cost time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.working, key)
-	if _, again := q.dirty[key]; again && !q.closed {
+	why, again := q.dirty[key]
+	if cost > cheap && !q.closed {
+		q.resting[key] = time.Now().Add(restFactor * cost)
+		if again {
+			delete(q.dirty, key)
+			q.addAfterLocked(key, why, restFactor*cost)
+			return
+		}
+	}
+	if again && !q.closed {
 		q.order = append(q.order, key)
 		q.arrived.Signal()
 	}

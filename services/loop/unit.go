@@ -57,11 +57,15 @@ func (u *unit) work(ctx context.Context) error {
 		if !ok {
 			return ctx.Err()
 		}
-		if err := u.decide(ctx, batch); err != nil {
+		cost, err := u.decide(ctx, batch)
+		if err != nil {
 			u.decideEach(ctx, batch, err)
 		}
+		if len(batch) > 1 {
+			cost = 0 // no key of a batch is to blame
+		}
 		for _, w := range batch {
-			u.queue.done(w.key)
+			u.queue.done(w.key, cost)
 		}
 	}
 }
@@ -70,7 +74,7 @@ func (u *unit) work(ctx context.Context) error {
 func (u *unit) decideEach(ctx context.Context, batch []work, err error) {
 	for i, w := range batch {
 		if len(batch) > 1 {
-			err = u.decide(ctx, batch[i:i+1])
+			_, err = u.decide(ctx, batch[i:i+1])
 		}
 		if err != nil {
 			u.retry(ctx, w, err)
@@ -78,20 +82,20 @@ func (u *unit) decideEach(ctx context.Context, batch []work, err error) {
 	}
 }
 
-// decide decides about keys at one view and performs the effects.
-func (u *unit) decide(ctx context.Context, batch []work) error {
+// decide decides about keys at one view and performs the effects. It returns how long the deciding took.
+func (u *unit) decide(ctx context.Context, batch []work) (time.Duration, error) {
 	if err := u.catchUp(ctx, batch); err != nil {
-		return err
+		return 0, err
 	}
-	now := u.Now()
+	now, began := u.Now(), time.Now()
 	v, done := u.view(batch[0].why.Cause)
 	decisions := u.ask(v, batch, now)
-	err := v.Err()
+	cost, err := time.Since(began), v.Err()
 	done()
 	if err != nil {
-		return fmt.Errorf("reading what the decision needs: %w", err)
+		return cost, fmt.Errorf("reading what the decision needs: %w", err)
 	}
-	return u.performAll(ctx, batch, decisions)
+	return cost, u.performAll(ctx, batch, decisions)
 }
 
 // ask calls the decider; a panic of one decision must not end the control plane.

@@ -12,6 +12,11 @@ import (
 	"github.com/orlog-io/orlog/projections"
 	"github.com/orlog-io/orlog/services/loop"
 	"github.com/orlog-io/orlog/services/reconcilers/deployment"
+	"github.com/orlog-io/orlog/services/reconcilers/endpoints"
+	"github.com/orlog-io/orlog/services/reconcilers/garbage"
+	"github.com/orlog-io/orlog/services/reconcilers/namespace"
+	"github.com/orlog-io/orlog/services/reconcilers/nodelifecycle"
+	"github.com/orlog-io/orlog/services/reconcilers/pod"
 	"github.com/orlog-io/orlog/services/reconcilers/replicaset"
 	"github.com/orlog-io/orlog/services/reconcilers/serviceaccount"
 )
@@ -38,6 +43,13 @@ func All(o Options) []loop.Decider {
 		serviceaccount.RootCA{PEM: o.RootCA},
 		deployment.Reconciler{},
 		replicaset.Reconciler{},
+		endpoints.Slices{},
+		endpoints.Legacy{},
+		pod.Collector{},
+		garbage.Collector{},
+		namespace.Reconciler{},
+		nodelifecycle.Nodes{},
+		nodelifecycle.Eviction{},
 	}
 }
 

@@ -170,7 +170,7 @@ func printEffect(b *strings.Builder, e loop.Effect) {
 		fmt.Fprintf(b, "  %s on %s\n", e.Entry.Event.Type, e.Entry.Event.Subject)
 		printYAML(b, e.Entry.Event.Object)
 	case e.Object != nil && e.Verb == loop.UpdateStatus:
-		printYAML(b, only(marshal(e.Object), "status"))
+		printYAML(b, field(marshal(e.Object), "status"))
 	case e.Object != nil:
 		printYAML(b, marshal(e.Object))
 	}
@@ -187,12 +187,12 @@ func marshal(o any) []byte {
 	return b
 }
 
-func only(b []byte, field string) []byte {
+func field(b []byte, name string) []byte {
 	var o map[string]json.RawMessage
 	if err := json.Unmarshal(b, &o); err != nil {
 		return b
 	}
-	return marshal(map[string]json.RawMessage{field: o[field]})
+	return marshal(map[string]json.RawMessage{name: o[name]})
 }
 
 // printYAML leaves out what says nothing: empty objects and nulls.

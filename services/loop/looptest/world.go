@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
 	"testing"
@@ -71,7 +72,28 @@ func (w *World) View() *loop.View {
 	v := w.Store.Now()
 	w.t.Cleanup(v.Close)
 	r := loop.ReaderOf(v)
-	return loop.NewView(r, r, nil, events.Cause{Sequence: w.Store.Position(), Correlation: 1})
+	return loop.NewView(r, leases{r}, nil, events.Cause{Sequence: w.Store.Position(), Correlation: 1})
+}
+
+// leases is the part of a world that would be in the volatile log.
+type leases struct{ loop.Reader }
+
+func (l leases) All(namespace string) iter.Seq2[events.State, error] {
+	return only(l.Reader.All(namespace))
+}
+
+func (l leases) ByOwner(uid string) iter.Seq2[events.State, error] {
+	return only(l.Reader.ByOwner(uid))
+}
+
+func only(in iter.Seq2[events.State, error]) iter.Seq2[events.State, error] {
+	return func(yield func(events.State, error) bool) {
+		for s, err := range in {
+			if (err != nil || loop.Leases.Is(s.Key)) && !yield(s, err) {
+				return
+			}
+		}
+	}
 }
 
 // Decide asks a decider about a key and performs what it decides; it returns the decision.
@@ -283,7 +305,7 @@ func (w *World) write(key events.Key, o map[string]any, old events.State, verb e
 		}
 	}
 	meta["generation"] = generation
-	if finalizers, _ := meta["finalizers"].([]any); meta["deletionTimestamp"] != nil && len(finalizers) == 0 && key.Resource != "pods" {
+	if finalizers, _ := meta["finalizers"].([]any); verb != "put" && meta["deletionTimestamp"] != nil && len(finalizers) == 0 && key.Resource != "pods" {
 		return w.remove(key, old)
 	}
 	b, err := json.Marshal(o)

@@ -156,6 +156,31 @@ func Structured(e Event) (json.RawMessage, error) {
 	return json.Marshal(out)
 }
 
+// ParseStructured reads what [Structured] wrote. Stored is not part of it.
+func ParseStructured(b []byte) (Event, error) {
+	var in map[string]json.RawMessage
+	if err := json.Unmarshal(b, &in); err != nil {
+		return Event{}, invalidf("structured event: %v", err)
+	}
+	w := Wire{Header: map[string]string{}, Data: in["data"]}
+	delete(in, "data")
+	attributes := map[string]string{}
+	for name, raw := range in {
+		var value string
+		if err := json.Unmarshal(raw, &value); err != nil {
+			return Event{}, invalidf("structured event: %s: %v", name, err)
+		}
+		attributes[name] = value
+		w.Header["ce-"+name] = escapeHeader(value)
+	}
+	w.Subject, w.Header[headerTraceParent] = attributes["natssubject"], escapeHeader(attributes["traceparent"])
+	seq, err := ParseSequence(attributes["sequence"])
+	if err != nil {
+		return Event{}, invalidf("structured event: sequence: %v", err)
+	}
+	return Decode(w, seq, time.Time{})
+}
+
 // escapeHeader percent-encodes what a CloudEvents header value may not hold: space, double quote, percent,
 // and everything outside printable ASCII (CloudEvents HTTP and NATS bindings, "attribute value encoding").
 func escapeHeader(s string) string {

@@ -1,4 +1,4 @@
-// Tail-go follows every event of an Orlog cluster from the beginning, with nothing but the NATS client.
+// Command tail-go follows every event of an Orlog cluster from the beginning, with nothing but the NATS client.
 package main
 
 import (

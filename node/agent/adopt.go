@@ -102,9 +102,7 @@ func (a *Agent) catchUp(ctx context.Context) error {
 		}
 		return err
 	}
-	a.mu.Lock()
-	a.caught = true
-	a.mu.Unlock()
+	close(a.caughtUp)
 	a.nodeChanged(projections.Change{})
 	for _, w := range a.all() {
 		s, err := a.state(w.key)

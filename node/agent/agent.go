@@ -36,7 +36,8 @@ type Agent struct {
 	refs     refs
 	wg       sync.WaitGroup
 	ctx      context.Context // Run's
-	caught   bool            // the projection has caught up with the log
+	caughtUp chan struct{}   // closed when the projection has caught up with the log
+	parts    []part
 	fatal    context.CancelCauseFunc
 	nodeNews chan struct{} // capacity 1
 }
@@ -47,7 +48,7 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{o: o, log: o.Logger.With("node", o.NodeName), records: records{filepath.Join(o.DataDir, "pods")},
-		workers: map[string]*worker{}, nodeNews: make(chan struct{}, 1), refs: refs{}, starts: make(chan struct{}, o.Starts), pulls: make(chan struct{}, o.Starts)}
+		workers: map[string]*worker{}, nodeNews: make(chan struct{}, 1), caughtUp: make(chan struct{}), refs: refs{}, starts: make(chan struct{}, o.Starts), pulls: make(chan struct{}, o.Starts)}
 	a.sources = sources{a}
 	var err error
 	if a.machine, err = readMachine(o); err != nil {
@@ -88,6 +89,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.spawn("node", func() error { return a.reportNode(ctx) })
 	if a.o.Volatile != nil {
 		a.spawn("heartbeat", func() error { return a.heartbeat(ctx) })
+	}
+	for _, p := range a.parts {
+		if p.run != nil {
+			a.spawn(p.name, func() error { return p.run(ctx) })
+		}
 	}
 	a.spawn("kubernetes events", func() error { return a.events.run(ctx) })
 	<-ctx.Done()

@@ -38,15 +38,13 @@ type Image struct {
 	StopSignal string
 }
 
-// Credential is a login for a registry.
-type Credential struct{ Registry, Username, Password, Auth, IdentityToken string }
-
 // Images provides images.
 type Images interface {
 	// Get returns an image that is here.
 	Get(ref string) (Image, bool, error)
 	// Pull fetches an image. Errors match ErrInvalidImage where the reference makes no sense.
-	Pull(ctx context.Context, ref string, logins []Credential) (Image, error)
+	// dockerConfigs are contents of image pull secrets.
+	Pull(ctx context.Context, ref string, dockerConfigs [][]byte) (Image, error)
 }
 
 // ErrInvalidImage: the reference is not one.

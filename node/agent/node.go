@@ -65,9 +65,12 @@ func (a *Agent) reportNode(ctx context.Context) error {
 }
 
 func (a *Agent) isCaught() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.caught
+	select {
+	case <-a.caughtUp:
+		return true
+	default:
+		return false
+	}
 }
 
 // register creates the Node object; one that is there already is fine.
@@ -75,9 +78,7 @@ func (a *Agent) register(ctx context.Context) error {
 	labels := map[string]string{v1.LabelHostname: a.o.NodeName, v1.LabelOSStable: runtime.GOOS, v1.LabelArchStable: runtime.GOARCH}
 	maps.Copy(labels, a.o.Labels)
 	node := &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.o.NodeName, Labels: labels}, Spec: v1.NodeSpec{Taints: a.o.Taints}}
-	if a.o.PodCIDR != "" {
-		node.Spec.PodCIDR, node.Spec.PodCIDRs = a.o.PodCIDR, []string{a.o.PodCIDR}
-	}
+	node.Spec.PodCIDR, node.Spec.PodCIDRs = a.o.PodCIDR, []string{a.o.PodCIDR}
 	node.Status = *a.nodeStatus(nil)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

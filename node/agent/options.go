@@ -9,16 +9,22 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/projections"
 )
 
-// Options are all that an agent needs. Required: NodeName, DataDir, Log, Store, Runtime, Exec, Images, Network.
+// Options are all that an agent needs. Open needs NodeName, DataDir, Log and BinDir, and fills in the parts; New needs
+// the parts too: Store, Runtime, Exec, Images, Network.
 type Options struct {
 	NodeName string
-	// DataDir holds pods' records, volumes and the outbox; LogDir their logs (default DataDir/logs).
+	// DataDir holds all that the node keeps: projection, images, pods' records, volumes, networks, the outbox. LogDir
+	// holds the containers' logs (default DataDir/logs).
 	DataDir, LogDir string
+
+	// BinDir holds runc, orlog-shim and, in cni/, the CNI plugins.
+	BinDir string
 
 	Log events.Log
 	// Volatile is where heartbeats go; nil: none are sent.
@@ -30,8 +36,13 @@ type Options struct {
 	Exec    Exec
 	Images  Images
 	Network Network
-	// Client is used for the Node object, tokens and Kubernetes Events; nil: none of these.
+	// Client is used for the Node object, tokens and Kubernetes Events; nil: none of these. Open makes it from Rest.
 	Client kubernetes.Interface
+	Rest   *rest.Config
+	// Tunnel is where the node's HTTP API (logs, exec, attach, port-forward) is served; nil: it is not.
+	Tunnel events.Tunnel
+	// PlainHTTP names registries that speak HTTP without TLS.
+	PlainHTTP []string
 
 	// ClusterDNS is the address of the cluster's DNS, "" for none; ClusterDomain defaults to cluster.local.
 	ClusterDNS, ClusterDomain string
@@ -39,8 +50,12 @@ type Options struct {
 	ResolvConf string
 	// NodeIPs are the node's addresses, the first one the InternalIP. Empty: that of the default route.
 	NodeIPs []string
-	// PodCIDR is the node's share of pod addresses, for its Node object.
-	PodCIDR string
+	// PodCIDR is the node's share of pod addresses (default 10.244.0.0/24), ClusterCIDR all nodes' (default
+	// 10.244.0.0/16), ServiceCIDR the services' (default 10.96.0.0/16).
+	PodCIDR, ClusterCIDR, ServiceCIDR string
+	// Bridge is the name of the pods' bridge (default orlog0), Table the beginning of the nftables tables' names
+	// (default orlog). Two agents on one machine need two of each, and of CgroupRoot.
+	Bridge, Table string
 	// Labels and Taints are set on the Node object when it is registered.
 	Labels map[string]string
 	Taints []v1.Taint
@@ -62,12 +77,10 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-func (o *Options) complete() error {
-	for name, missing := range map[string]bool{"NodeName": o.NodeName == "", "DataDir": o.DataDir == "", "Log": o.Log == nil,
-		"Store": o.Store == nil, "Runtime": o.Runtime == nil, "Exec": o.Exec == nil, "Images": o.Images == nil, "Network": o.Network == nil} {
-		if missing {
-			return fmt.Errorf("agent options: %s is required", name)
-		}
+// defaults fills in what may be left out.
+func (o *Options) defaults() error {
+	if o.NodeName == "" || o.DataDir == "" {
+		return fmt.Errorf("agent options: NodeName %q, DataDir %q: both are required", o.NodeName, o.DataDir)
 	}
 	set := func(s *string, to string) {
 		if *s == "" {
@@ -79,6 +92,11 @@ func (o *Options) complete() error {
 	set(&o.ResolvConf, "/etc/resolv.conf")
 	set(&o.CgroupRoot, "/orlog")
 	set(&o.Version, "v1.36.3+orlog")
+	set(&o.PodCIDR, "10.244.0.0/24")
+	set(&o.ClusterCIDR, "10.244.0.0/16")
+	set(&o.ServiceCIDR, "10.96.0.0/16")
+	set(&o.Bridge, "orlog0")
+	set(&o.Table, "orlog")
 	if o.MaxPods == 0 {
 		o.MaxPods = 250
 	}
@@ -100,6 +118,20 @@ func (o *Options) complete() error {
 			return fmt.Errorf("agent options: NodeIPs: %w", err)
 		}
 		o.NodeIPs = []string{ip}
+	}
+	return nil
+}
+
+// complete fills in defaults, checks that nothing is missing, and makes the folders.
+func (o *Options) complete() error {
+	if err := o.defaults(); err != nil {
+		return err
+	}
+	for name, missing := range map[string]bool{"Log": o.Log == nil, "Store": o.Store == nil, "Runtime": o.Runtime == nil,
+		"Exec": o.Exec == nil, "Images": o.Images == nil, "Network": o.Network == nil} {
+		if missing {
+			return fmt.Errorf("agent options: %s is required", name)
+		}
 	}
 	for _, dir := range []string{o.DataDir, o.LogDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -2,11 +2,8 @@ package agent
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -61,10 +58,10 @@ func (w *worker) pull(ctx context.Context, pod *v1.Pod, c *v1.Container, wasID s
 	return ladder.Outcome{ImageID: img.ID}
 }
 
-// logins are those of the pod's image pull secrets. A secret that is missing or unreadable gives none: the image
-// may be public.
-func (w *worker) logins(pod *v1.Pod) []Credential {
-	var out []Credential
+// logins are the contents of the pod's image pull secrets. A secret that is missing gives none: the image may be
+// public.
+func (w *worker) logins(pod *v1.Pod) [][]byte {
+	var out [][]byte
 	for _, ref := range pod.Spec.ImagePullSecrets {
 		s, err := w.a.sources.Secret(pod.Namespace, ref.Name)
 		if err != nil {
@@ -72,48 +69,11 @@ func (w *worker) logins(pod *v1.Pod) []Credential {
 				fmt.Sprintf("Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", ref.Name))
 			continue
 		}
-		found, err := credentials(s)
-		if err != nil {
-			w.log("image pull secret "+ref.Name, err)
-			continue
+		for _, key := range []string{v1.DockerConfigJsonKey, v1.DockerConfigKey} {
+			if raw, has := s.Data[key]; has {
+				out = append(out, raw)
+			}
 		}
-		out = append(out, found...)
 	}
 	return out
-}
-
-// credentials reads a secret of type dockerconfigjson or dockercfg.
-func credentials(s *v1.Secret) ([]Credential, error) {
-	type login struct {
-		Username      string `json:"username"`
-		Password      string `json:"password"`
-		Auth          string `json:"auth"`
-		IdentityToken string `json:"identitytoken"`
-	}
-	var all map[string]login
-	if raw, has := s.Data[v1.DockerConfigJsonKey]; has {
-		var file struct {
-			Auths map[string]login `json:"auths"`
-		}
-		if err := json.Unmarshal(raw, &file); err != nil {
-			return nil, fmt.Errorf("%s: %w", v1.DockerConfigJsonKey, err)
-		}
-		all = file.Auths
-	} else if raw, has := s.Data[v1.DockerConfigKey]; has {
-		if err := json.Unmarshal(raw, &all); err != nil {
-			return nil, fmt.Errorf("%s: %w", v1.DockerConfigKey, err)
-		}
-	}
-	var out []Credential
-	for registry, l := range all {
-		if l.Username == "" && l.Auth != "" {
-			b, err := base64.StdEncoding.DecodeString(l.Auth)
-			if err != nil {
-				return nil, fmt.Errorf("auth of %s: %w", registry, err)
-			}
-			l.Username, l.Password, _ = strings.Cut(string(b), ":")
-		}
-		out = append(out, Credential{Registry: registry, Username: l.Username, Password: l.Password, Auth: l.Auth, IdentityToken: l.IdentityToken})
-	}
-	return out, nil
 }

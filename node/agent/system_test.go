@@ -87,7 +87,7 @@ func (s shelf) Get(ref string) (Image, bool, error) {
 	return Image{ID: "busybox@sha256:0", Layers: []string{s.layer}, Env: []string{"PATH=/bin"}, Cmd: []string{"/bin/sh"}}, ref == "busybox:1", nil
 }
 
-func (s shelf) Pull(_ context.Context, ref string, _ []Credential) (Image, error) {
+func (s shelf) Pull(_ context.Context, ref string, _ [][]byte) (Image, error) {
 	return Image{}, fmt.Errorf("%s: not found", ref)
 }
 
@@ -294,7 +294,9 @@ func TestRealPodLivesThroughAgentRestarts(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	st = h.await(p, "restarted", func(_ string, st *v1.PodStatus) bool { return st.ContainerStatuses[0].RestartCount == 1 && podReady(st) })
+	st = h.await(p, "restarted", func(_ string, st *v1.PodStatus) bool {
+		return st.ContainerStatuses[0].RestartCount == 1 && podReady(st)
+	})
 	if last := st.ContainerStatuses[0].LastTerminationState.Terminated; last == nil || last.ExitCode != 137 {
 		t.Errorf("last state %+v", last)
 	}

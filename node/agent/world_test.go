@@ -146,7 +146,7 @@ func (w *world) Get(ref string) (Image, bool, error) {
 	return img, here, nil
 }
 
-func (w *world) Pull(_ context.Context, ref string, _ []Credential) (Image, error) {
+func (w *world) Pull(_ context.Context, ref string, _ [][]byte) (Image, error) {
 	return Image{}, fmt.Errorf("no such image %s", ref)
 }
 

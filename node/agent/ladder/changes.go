@@ -78,7 +78,7 @@ func containerChanges(was, is *v1.ContainerStatus, found map[string]bool) {
 	if ended == nil && is.LastTerminationState.Terminated != nil && is.State.Waiting != nil {
 		ended = is.LastTerminationState.Terminated
 	}
-	if ended != nil && !sameEnd(ended, was.State.Terminated) && !sameEnd(ended, was.LastTerminationState.Terminated) {
+	if ended != nil && ended.ContainerID != "" && !sameEnd(ended, was.State.Terminated) && !sameEnd(ended, was.LastTerminationState.Terminated) {
 		found[VerbExited] = true
 	}
 	if is.ImageID != "" && is.ImageID != was.ImageID && is.ContainerID == "" {

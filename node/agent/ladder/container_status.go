@@ -57,13 +57,37 @@ func (s Situation) containerStatus(c *v1.Container, k class) v1.ContainerStatus 
 		cs.Ready = k != initClass && k != ephemeralClass && *cs.Started && s.ready(c, rec)
 	case rec.Exit != nil:
 		s.endedStatus(c, k, rec, &cs)
-	case s.terminal() && s.Record.Rejected == nil:
+	case s.terminal() && s.counted(c, k):
 		cs.State.Terminated = &v1.ContainerStateTerminated{ExitCode: 137, Reason: ReasonStatusUnknown,
 			Message: "The container could not be located when the pod was terminated"}
 	default:
 		cs.State.Waiting = s.waiting(c, k, rec)
 	}
 	return cs
+}
+
+// counted tells whether a container that never ran belongs to the pod's failure: its turn had come when the pod was
+// stopped. Those after it just wait for ever.
+func (s Situation) counted(c *v1.Container, k class) bool {
+	inits := s.Pod.Spec.InitContainers
+	switch k {
+	case regularClass:
+		if len(inits) == 0 || s.initialized() {
+			return true
+		}
+		last := s.Record.peek(inits[len(inits)-1].Name)
+		return last.Exit != nil && last.Exit.Code == 0
+	case initClass, sidecarClass:
+		for i := len(inits) - 1; i >= 0; i-- {
+			if i == 0 || s.Record.peek(inits[i].Name).ID != "" {
+				return c.Name == inits[i].Name
+			}
+			if c.Name == inits[i].Name {
+				return false
+			}
+		}
+	}
+	return false
 }
 
 // ready: without a readiness probe, a started container is.

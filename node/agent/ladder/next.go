@@ -91,10 +91,13 @@ func (s Situation) climb() Step {
 		return Step{Kind: Mount}
 	}
 	wait, done := s.initContainers()
-	if !done {
-		return sooner(wait, s.ephemeral())
+	if done {
+		return s.containers(wait)
 	}
-	return s.containers(wait)
+	if wait.Kind != Wait {
+		return wait
+	}
+	return first(s.ephemeral(), wait)
 }
 
 // initContainers brings up the init containers in order. done: regular containers may start.
@@ -139,7 +142,7 @@ func (s Situation) containers(wait Step) Step {
 	if !alive {
 		return Step{Kind: Stopping, Reason: StopCompleted}
 	}
-	return sooner(wait, s.ephemeral())
+	return first(s.ephemeral(), wait)
 }
 
 func (s Situation) ephemeral() Step {
@@ -149,11 +152,11 @@ func (s Situation) ephemeral() Step {
 		if rec := s.Record.peek(c.Name); rec.ID != "" {
 			continue // runs once
 		}
-		if b := s.bring(&c); b.step.Kind != Wait {
+		b := s.bring(&c)
+		if b.step.Kind != Wait {
 			return b.step
-		} else {
-			wait = sooner(wait, b.step)
 		}
+		wait = sooner(wait, b.step)
 	}
 	return wait
 }

@@ -36,13 +36,13 @@ func Status(s Situation, prev *v1.PodStatus, hostIPs []string) *v1.PodStatus {
 		}
 		st.PodIPs = append(st.PodIPs, v1.PodIP{IP: ip})
 	}
-	if r.Rejected != nil {
+	if r.Rejected != nil { // no container was ever thought of
 		st.Phase, st.Reason, st.Message = v1.PodFailed, r.Rejected.Reason, r.Rejected.Message
+		st.Conditions = slices.Clone(was.Conditions)
+		return st
 	}
 	s.containerStatuses(st)
-	if st.Phase == "" {
-		s.phase(st, prev)
-	}
+	s.phase(st, prev)
 	s.conditions(st, prev)
 	return st
 }

@@ -49,6 +49,14 @@ func (s Situation) busy(k Kind, container string) bool {
 	return s.Busy[Step{Kind: k, Container: container}.Op()]
 }
 
+// first is step if there is something to do, else the earlier of two waits.
+func first(step, wait Step) Step {
+	if step.Kind != Wait {
+		return step
+	}
+	return sooner(step, wait)
+}
+
 // sooner is the earlier of two waits.
 func sooner(a, b Step) Step {
 	switch {

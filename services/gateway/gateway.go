@@ -118,16 +118,19 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gateway: preparing to serve: %w", errors.Join(err, ignoreClosed(g.settings.listener.Close())))
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	giveUp.Store(&cancel)
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
-	defer cancel()
+	defer cancel(nil)
 	context.AfterFunc(ctx, func() { closing.Store(true) })
 	helpers.Go(func() { g.announce(ctx) })
 	helpers.Go(func() { g.renewCertificates(ctx) })
 	if err := prepared.Run(ctx); err != nil {
 		return fmt.Errorf("gateway: %w", err)
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, ErrUpstream) {
+		return fmt.Errorf("gateway: %w", cause)
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/rest"
 	basecompatibility "k8s.io/component-base/compatibility"
-	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/capabilities"
 )
 
@@ -37,8 +36,7 @@ func claimProcess(logger *slog.Logger) error {
 	if !claimed.CompareAndSwap(false, true) {
 		return errors.New("gateway: only one gateway can run in a process, because upstream's API server keeps process-wide state; start another process")
 	}
-	klog.SetSlogLogger(slog.New(upstreamLog{logger.Handler()}))
-	closing.Store(false)
+	redirectKlog(logger)
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
 	// Privileged containers are allowed, as PodSecurity admission decides about them.
 	capabilities.Setup(true, 0)

@@ -65,8 +65,19 @@ func newDurableCluster(t *testing.T) *cluster {
 	return c
 }
 
-// start opens projections (the history one is on disk and survives) and runs a gateway until stop.
+// start is launch, until ready.
 func (c *cluster) start(t *testing.T) {
+	t.Helper()
+	c.launch(t)
+	select {
+	case <-c.Ready():
+	case <-time.After(2 * time.Minute):
+		t.Fatal("not ready: ", c.get(t, "/readyz?verbose"))
+	}
+}
+
+// launch opens projections (the history one is on disk and survives) and runs a gateway until stop.
+func (c *cluster) launch(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background()) // t's own ends before its cleanups run
 	done := make(chan struct{}, 3)
@@ -116,11 +127,6 @@ func (c *cluster) start(t *testing.T) {
 			t.Error(err)
 		}
 		c.stop = func() {}
-	}
-	select {
-	case <-g.Ready():
-	case <-time.After(2 * time.Minute):
-		t.Fatal("not ready: ", c.get(t, "/readyz?verbose"))
 	}
 }
 

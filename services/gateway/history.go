@@ -219,10 +219,7 @@ func (e *endpoints) causes(ctx context.Context, event events.Event, all bool) ([
 		} else {
 			chain = append(chain, entry{Sequence: event.Sequence, Time: when(event), Cause: event.Cause, Hidden: true})
 		}
-		if event.Cause == 0 || event.Cause >= event.Sequence {
-			break
-		}
-		next, found, err := e.settings.Store.EventAt(event.Cause)
+		next, found, err := e.before(event)
 		if err != nil {
 			return nil, err
 		}
@@ -232,4 +229,25 @@ func (e *endpoints) causes(ctx context.Context, event events.Event, all bool) ([
 		event = next
 	}
 	return chain, nil
+}
+
+// before is the event that led to another: its cause or, for a report without one, the newest intent about
+// the same object, because that is what is reported on.
+func (e *endpoints) before(event events.Event) (events.Event, bool, error) {
+	switch {
+	case event.Cause != 0 && event.Cause < event.Sequence:
+		return e.settings.Store.EventAt(event.Cause)
+	case event.Cause != 0 || event.Subject.Class == events.Desired:
+		return events.Event{}, false, nil
+	}
+	var intent events.Event
+	for other, err := range e.settings.Store.Timeline(event.Subject.Key, 1, event.Sequence) {
+		if err != nil {
+			return intent, false, err
+		}
+		if other.Subject.Class == events.Desired && other.UID == event.UID {
+			intent = other
+		}
+	}
+	return intent, intent.Sequence != 0, nil
 }

@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/orlog-io/orlog/events"
 )
 
 func testLeases(t *testing.T, c *cluster, client *kubernetes.Clientset) {
@@ -173,6 +175,14 @@ func testWhy(t *testing.T, c *cluster, client *kubernetes.Clientset) {
 	}
 	if e := chain[1]; e.Subject != "core/configmaps/default/reason" || e.Actor != "admin" {
 		t.Errorf("cause: %+v", e)
+	}
+	// A report that names no cause is about the newest intent.
+	if code, body := do(t, c.admin(t), http.MethodPatch, "/api/v1/namespaces/default/pods/p/status", `{"status":{"message":"hm"}}`, "Content-Type", "application/merge-patch+json"); code != http.StatusOK {
+		t.Fatal(code, body)
+	}
+	chain = decode[answer](t, c.get(t, "/orlog/v1/why?resource=pods&namespace=default&name=p")).Chain
+	if len(chain) != 3 || chain[0].Class != events.Observed || chain[1].Verb != "created" {
+		t.Errorf("chain of a report: %+v", chain)
 	}
 	if code, _ := do(t, controller, http.MethodGet, "/api/v1/namespaces/default/pods", "", HeaderCause, "nonsense"); code != http.StatusBadRequest {
 		t.Errorf("a cause that is none: %d", code)

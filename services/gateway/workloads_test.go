@@ -5,12 +5,15 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	authnv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/orlog-io/orlog/events/memlog"
 )
 
 func tokenRequest() *authnv1.TokenRequest { return &authnv1.TokenRequest{} }
@@ -118,4 +121,15 @@ func TestRestart(t *testing.T) {
 		_, err := create(reused)
 		return err
 	})
+}
+
+// TestStopWhileStarting ends a gateway in the middle of its start-up hooks, which upstream answers with a
+// fatal error. It comes last: hooks of upstream that ignore their context try on for a while.
+func TestStopWhileStarting(t *testing.T) {
+	for _, after := range []time.Duration{0, 100 * time.Millisecond, 500 * time.Millisecond} {
+		c := &cluster{dir: t.TempDir(), log: memlog.New(), volatile: memlog.New()}
+		c.launch(t)
+		time.Sleep(after)
+		c.stop()
+	}
 }

@@ -6,11 +6,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/orlog-io/orlog/node/runc/runctest"
 )
 
 // built holds the binaries that the tests drive, built once from this module.
@@ -18,22 +19,13 @@ var built struct{ runc, shim string }
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "orlog-runc-bin-")
-		if err != nil {
+		var remove func()
+		var err error
+		if built.runc, built.shim, remove, err = runctest.Build(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(dir)
-		built.runc, built.shim = filepath.Join(dir, "runc"), filepath.Join(dir, "orlog-shim")
-		for _, args := range [][]string{
-			{"build", "-tags", "seccomp", "-o", built.runc, "github.com/opencontainers/runc"},
-			{"build", "-o", built.shim, "github.com/orlog-io/orlog/cli/orlog-shim"},
-		} {
-			if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "go %v: %v\n%s", args, err, out)
-				return 1
-			}
-		}
+		defer remove()
 		return m.Run()
 	}())
 }
@@ -64,7 +56,7 @@ func newBench(t testing.TB) *bench {
 		defer cancel()
 		b.leaveNothing(dir)
 	})
-	busybox(t, b.layer)
+	runctest.Busybox(t, b.layer)
 	b.open()
 	return b
 }
@@ -216,35 +208,6 @@ func (b *bench) await(what string, good func() bool) {
 			}
 		case <-b.ctx.Done():
 			b.Fatalf("no %s", what)
-		}
-	}
-}
-
-// busybox lays out a small root file system.
-func busybox(t testing.TB, root string) {
-	t.Helper()
-	for _, dir := range []string{"bin", "etc", "tmp", "root"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	binary, err := os.ReadFile("/usr/bin/busybox")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{
-		"bin/busybox": string(binary),
-		"etc/passwd":  "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
-		"etc/group":   "root:x:0:\napp:x:1000:\nstaff:x:50:app,other\n",
-	}
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, applet := range strings.Fields("sh sleep cat echo printf id hostname ls mount kill ps true false dd head seq stty grep wc touch env sync tail nc tr") {
-		if err := os.Symlink("busybox", filepath.Join(root, "bin", applet)); err != nil {
-			t.Fatal(err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
@@ -46,6 +47,12 @@ func classify(err error) error {
 			kind = ErrNotFound
 		case t.StatusCode == http.StatusBadRequest:
 			kind = ErrInvalidName
+		}
+	}
+	// The client verifies digests as well, but does not export the errors that say so.
+	for _, sign := range []string{"error verifying", "does not match requested digest"} {
+		if strings.Contains(err.Error(), sign) {
+			kind = ErrCorrupt
 		}
 	}
 	return fmt.Errorf("%w: %w", kind, err)

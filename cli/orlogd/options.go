@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -74,9 +75,11 @@ func readOptions(s *settings.Settings) (o options, err error) {
 		return o, fmt.Errorf("nats-replicas %d needs --nats-url: the NATS inside orlogd is one server", o.natsReplicas)
 	}
 	if o.nodeName == "" {
-		if o.nodeName, err = os.Hostname(); err != nil {
+		host, err := os.Hostname()
+		if err != nil {
 			return o, fmt.Errorf("node-name: %w", err)
 		}
+		o.nodeName = strings.ToLower(host) // as the agent does
 	}
 	return o, nil
 }

@@ -133,7 +133,7 @@ func (c *cluster) startOrlogd() (err error) {
 
 func (c *cluster) startAgent() (err error) {
 	c.agent, err = c.spawn("orlog-agent", "--data-dir", filepath.Join(c.dir, "node"), "--kubeconfig", filepath.Join(c.dir, "node.kubeconfig"),
-		"--bin-dir", c.bin, "--node-name", c.id, "--bridge", c.id+"b", "--nft-table", c.id, "--cgroup-parent", "/"+c.id)
+		"--bin-dir", c.bin, "--node-name", c.id, "--bridge", c.id+"b", "--nft-table", c.id, "--cgroup-root", "/"+c.id)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (c *cluster) remove() error {
 	}
 	if _, err := os.Stat(filepath.Join(c.dir, "node")); err == nil {
 		_, err := c.run("orlog-agent", "reset", "--data-dir", filepath.Join(c.dir, "node"), "--bin-dir", c.bin,
-			"--bridge", c.id+"b", "--nft-table", c.id, "--cgroup-parent", "/"+c.id)
+			"--bridge", c.id+"b", "--nft-table", c.id, "--cgroup-root", "/"+c.id)
 		errs = append(errs, err)
 	}
 	if out, err := exec.Command("ip", "netns", "del", c.id).CombinedOutput(); err != nil {

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/orlog-io/orlog/cli/settings"
+	"github.com/orlog-io/orlog/events/jetstream"
+	"github.com/orlog-io/orlog/node/agent"
+)
+
+const (
+	defaultConfig  = "/etc/orlog/orlog-agent.yaml"
+	connectTimeout = 2 * time.Minute
+)
+
+func main() {
+	if err := newCommand().Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "orlog-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func newCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "orlog-agent",
+		Short: "Orlog's node agent",
+		Long: `orlog-agent runs the pods that the log binds to this node, by runc and CNI plugins.
+
+Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or in the configuration file
+(data-dir: ...). A flag wins over the environment, the environment over the file. Pods run on when it stops.`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          withNode(run),
+	}
+	addFlags(c.PersistentFlags())
+	settings.AddFlags(c.PersistentFlags(), defaultConfig)
+	c.AddCommand(&cobra.Command{
+		Use:   "reset",
+		Short: "End all pods of this node and remove every trace of it from the host",
+		Args:  cobra.NoArgs,
+		RunE: withNode(func(ctx context.Context, o options) error {
+			return agent.Reset(ctx, o.agent)
+		}),
+	})
+	return c
+}
+
+// withNode reads the settings for a command and gives it a context that ends with a signal.
+func withNode(do func(context.Context, options) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, _ []string) error {
+		s, err := settings.Load(c.Flags(), defaultConfig)
+		if err != nil {
+			return err
+		}
+		logger, err := settings.Logger(os.Stderr, s.String("log-level"), s.String("log-format"))
+		if err != nil {
+			return err
+		}
+		o, err := readOptions(s, logger)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+		defer stop()
+		return do(ctx, o)
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conn, err := jetstream.Connect(connecting, jetstream.Options{URL: o.natsURL, Name: "orlog-agent/" + o.agent.NodeName, MustExist: true,
+		OnError: func(err error) { slog.Warn("log connection", "error", err) }})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if o.agent.Log, err = conn.Log(connecting); err != nil {
+		return err
+	}
+	if o.agent.Volatile, err = conn.Volatile(connecting); err != nil {
+		return err
+	}
+	o.agent.Tunnel = conn.Tunnel()
+	if o.agent.Rest, err = clientcmd.BuildConfigFromFlags("", o.kubeconfig); err != nil {
+		return fmt.Errorf("kubeconfig %s: %w", o.kubeconfig, err)
+	}
+	a, err := agent.Open(ctx, o.agent)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	return a.Run(ctx)
+}

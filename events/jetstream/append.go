@@ -30,7 +30,11 @@ func (l *log) Append(ctx context.Context, entries ...events.Entry) ([]events.Seq
 		if err := l.closed("append"); err != nil {
 			return err
 		}
-		a.retried = a.retried || n > 1
+		if n == 1 {
+			seqs, err = l.submit(ctx, a)
+			return err
+		}
+		a.retried = true
 		seqs, err = a.attempt(ctx)
 		return err
 	})
@@ -45,6 +49,8 @@ type appending struct {
 	log     *log
 	entries []events.Entry
 	msgs    []*nats.Msg
+	bytes   int          // that the messages take, about
+	done    chan outcome // of the first attempt
 	// retried: the events may be on the log already, from an earlier attempt or an earlier call.
 	retried bool
 	// lost counts the answers that said "duplicate" about events that are not to be found.
@@ -66,6 +72,7 @@ func (a *appending) prepare() error {
 			return err
 		}
 		a.msgs[i] = m
+		a.bytes += len(m.Data) + len(e.Event.Reason) + 1024
 	}
 	return nil
 }
@@ -77,9 +84,6 @@ func (a *appending) attempt(ctx context.Context) ([]events.Sequence, error) {
 		return nil, err
 	}
 	if ack.Error == nil {
-		if ack.Sequence < uint64(len(a.entries)) {
-			return nil, transient(fmt.Errorf("answer to a publish holds sequence %d", ack.Sequence))
-		}
 		return a.sequences(events.Sequence(ack.Sequence)), nil
 	}
 	switch ack.Error.Code {
@@ -118,17 +122,9 @@ func (a *appending) publish(ctx context.Context) (ack, error) {
 		case <-ctx.Done():
 			return out, transient(ctx.Err())
 		}
-		id := rand.Text()
-		for i, m := range a.msgs {
-			m.Header[headerBatchID] = []string{id}
-			m.Header[headerBatchSequence] = []string{strconv.Itoa(i + 1)}
-		}
-		for _, m := range a.msgs[:len(a.msgs)-1] {
-			if err := a.log.conn.nc.PublishMsg(m); err != nil {
-				return out, classify(err)
-			}
-		}
-		a.msgs[len(a.msgs)-1].Header[headerBatchCommit] = []string{"1"}
+	}
+	if err := a.open(); err != nil {
+		return out, err
 	}
 	m, err := a.log.conn.request(ctx, a.msgs[len(a.msgs)-1])
 	if err != nil {
@@ -137,5 +133,33 @@ func (a *appending) publish(ctx context.Context) (ack, error) {
 	if err := json.Unmarshal(m.Data, &out); err != nil {
 		return out, transient(fmt.Errorf("answer to a publish: %w", err))
 	}
+	if out.Error == nil && out.Sequence < uint64(len(a.msgs)) {
+		return out, transient(fmt.Errorf("answer to a publish holds sequence %d", out.Sequence))
+	}
 	return out, nil
+}
+
+// open marks the messages as a batch, where there are several, and sends all but the last.
+func (a *appending) open() error {
+	last := len(a.msgs) - 1
+	if last == 0 { // it may have been part of a group before
+		for _, h := range []string{headerBatchID, headerBatchSequence, headerBatchCommit} {
+			delete(a.msgs[0].Header, h)
+		}
+		return nil
+	}
+	id := rand.Text()
+	for i, m := range a.msgs {
+		m.Header[headerBatchID] = []string{id}
+		m.Header[headerBatchSequence] = []string{strconv.Itoa(i + 1)}
+		delete(m.Header, headerBatchCommit)
+	}
+	a.msgs[last].Header[headerBatchCommit] = []string{"1"}
+	for _, m := range a.msgs[:last] {
+		m.Reply = "" // it may have asked for an answer before
+		if err := a.log.conn.nc.PublishMsg(m); err != nil {
+			return classify(err)
+		}
+	}
+	return nil
 }

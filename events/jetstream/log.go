@@ -25,6 +25,7 @@ type log struct {
 	once    sync.Once
 	batches chan struct{} // places for open atomic batches: the server has 50 a stream
 	last    lastCalls
+	group   group
 }
 
 var _ events.Log = (*log)(nil)

@@ -68,7 +68,7 @@ func TestAppendsWhileConnectionsBreak(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sub.Close()
-	const writers, appends = 4, 60
+	const writers, appends = 24, 30
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {

@@ -1,0 +1,161 @@
+package jetstream
+
+import (
+	"context"
+	"sync"
+
+	"github.com/orlog-io/orlog/events"
+)
+
+// Appends of different callers that wait at the same time share an atomic batch, as the server writes a batch
+// to disk once, but each single message for itself.
+//
+// One append, or group of appends, is under way at a time; what arrives meanwhile forms the next group. So a
+// lone writer never waits for company, and the more writers, the larger the groups. A group must not change
+// what its members get: where the batch is refused (some member's guard failed), nothing was appended, and
+// each member is published for itself. Members about the same object never share a group, as the server
+// judges a batch's guards by what was there before it.
+const (
+	// groupFrom is how many events make a batch cheaper than single messages: the server stages a batch in
+	// files of its own first.
+	groupFrom = 16
+	// groupBytes bounds what one batch carries, unless it is one large append.
+	groupBytes = 8 << 20
+	// groupPause is for how many groups batching pauses at most, after batches that were refused.
+	groupPause = 64
+)
+
+type group struct {
+	mu      sync.Mutex
+	running bool
+	waiting []*appending
+
+	// pause counts down the groups that are not batched, as the last batches were refused; refused is where
+	// it starts next time. Only the goroutine that runs the groups touches them.
+	pause, refused int
+}
+
+// outcome is what an attempt to append gives.
+type outcome struct {
+	seqs []events.Sequence
+	err  error
+}
+
+// submit makes the first attempt to append, together with others if others wait.
+func (l *log) submit(ctx context.Context, a *appending) ([]events.Sequence, error) {
+	a.done = make(chan outcome, 1)
+	l.group.mu.Lock()
+	l.group.waiting = append(l.group.waiting, a)
+	if !l.group.running {
+		l.group.running = true
+		go l.runGroups()
+	}
+	l.group.mu.Unlock()
+	select {
+	case o := <-a.done:
+		return o.seqs, o.err
+	case <-ctx.Done():
+		return nil, transient(ctx.Err())
+	case <-l.closing:
+		return nil, l.closed("append")
+	}
+}
+
+// runGroups publishes group after group until nobody waits. Every step is bounded by attemptTimeout.
+func (l *log) runGroups() {
+	for {
+		members := l.nextGroup()
+		if members == nil {
+			return
+		}
+		if l.group.pause > 0 {
+			l.group.pause--
+		} else if worthBatching(members) && l.publishGroup(members) {
+			continue
+		}
+		var wg sync.WaitGroup
+		for _, a := range members {
+			wg.Go(func() { a.finish(a.attempt(context.Background())) })
+		}
+		wg.Wait()
+	}
+}
+
+func worthBatching(members []*appending) bool {
+	entries, batches := 0, 0
+	for _, a := range members {
+		if entries += len(a.entries); len(a.entries) > 1 {
+			batches++
+		}
+	}
+	return len(members) > 1 && (entries >= groupFrom || batches > 1)
+}
+
+// nextGroup takes those who wait, in their order, as far as they may share a batch; nil ends the run.
+func (l *log) nextGroup() []*appending {
+	l.group.mu.Lock()
+	defer l.group.mu.Unlock()
+	var members, rest []*appending
+	objects := map[events.Key]bool{}
+	entries, bytes := 0, 0
+	for _, a := range l.group.waiting {
+		fits := len(members) == 0 ||
+			entries+len(a.entries) <= events.MaxBatch && bytes+a.bytes <= groupBytes && a.joins(objects) && members[0].joins(nil)
+		if fits {
+			members = append(members, a)
+			entries, bytes = entries+len(a.entries), bytes+a.bytes
+		} else {
+			rest = append(rest, a)
+		}
+		for _, e := range a.entries { // also of those left out: who came first goes first
+			objects[e.Event.Subject.Key] = true
+		}
+	}
+	l.group.waiting = rest
+	l.group.running = members != nil
+	return members
+}
+
+// joins reports whether the append can share a batch with others: it neither touches nor guards one of their
+// objects.
+func (a *appending) joins(others map[events.Key]bool) bool {
+	for _, e := range a.entries {
+		if others[e.Event.Subject.Key] {
+			return false
+		}
+		if s := e.Event.Subject; e.Expect != nil && e.Expect.On != s.AnyNode() && e.Expect.On != s.AnyClass() {
+			return false // a guard on who knows what
+		}
+	}
+	return true
+}
+
+// publishGroup publishes the members as one batch; false where that says nothing about each of them.
+func (l *log) publishGroup(members []*appending) bool {
+	var all appending
+	all.log = l
+	for _, a := range members {
+		all.entries, all.msgs = append(all.entries, a.entries...), append(all.msgs, a.msgs...)
+	}
+	answer, err := all.publish(context.Background())
+	if err == nil && answer.Error != nil {
+		l.group.refused = min(2*l.group.refused+1, groupPause)
+		l.group.pause = l.group.refused
+		return false
+	}
+	if err == nil {
+		l.group.refused /= 2
+		seqs := all.sequences(events.Sequence(answer.Sequence))
+		for _, a := range members {
+			a.finish(seqs[:len(a.entries):len(a.entries)], nil)
+			seqs = seqs[len(a.entries):]
+		}
+		return true
+	}
+	for _, a := range members { // unknown whether appended: each finds out for itself
+		a.finish(nil, err)
+	}
+	return true
+}
+
+func (a *appending) finish(seqs []events.Sequence, err error) { a.done <- outcome{seqs, err} }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/orlog-io/orlog/node/image"
@@ -30,7 +31,11 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err := o.defaults(); err != nil {
 		return nil, err
 	}
-	var parts []part
+	unlock, err := lockDir(o.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	parts := []part{{close: unlock}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, closeAll(parts))
@@ -75,7 +80,25 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	a.parts = append(parts, part{name: "service proxy", run: func(ctx context.Context) error { return a.runProxy(ctx, p) }})
+	if o.Tunnel != nil {
+		a.parts = append(a.parts, part{name: "node API", run: func(ctx context.Context) error { return a.serve(ctx, r) }})
+	}
 	return a, nil
+}
+
+// lockDir takes the data folder for this process alone.
+func lockDir(dir string) (unlock func() error, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("agent options: DataDir: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("agent options: DataDir: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("agent options: DataDir %s is in use by another agent (%w): stop it, or give another", dir, err), f.Close())
+	}
+	return f.Close, nil // closing gives the lock back
 }
 
 // Close frees what Open opened. Run must have returned.
@@ -124,13 +147,18 @@ func proxyOptions(o Options) (proxy.Options, error) {
 
 // Reset removes everything that a node's agent made: containers, networks, volumes, rules and its folder. No agent
 // may be running.
-func Reset(ctx context.Context, o Options) error {
+func Reset(ctx context.Context, o Options) (err error) {
 	if err := o.defaults(); err != nil {
 		return err
 	}
 	if _, err := os.Stat(o.DataDir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	unlock, err := lockDir(o.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	r, err := openRuntime(o)
 	if err != nil {
 		return err

@@ -156,9 +156,7 @@ func (w *worker) open(ctx context.Context, pod *v1.Pod) ladder.Outcome {
 	return ladder.Outcome{}
 }
 
-func (w *worker) logDir() string {
-	return filepath.Join(w.a.o.LogDir, w.key.Namespace+"_"+w.key.Name+"_"+w.uid)
-}
+func (w *worker) logDir() string { return w.a.logDir(w.key.Namespace, w.key.Name, w.uid) }
 
 // writeEtc writes the files that all containers of the pod share.
 func (w *worker) writeEtc(pod *v1.Pod) error {

@@ -20,22 +20,31 @@ import (
 	"github.com/orlog-io/orlog/node/volume/downward"
 )
 
-// containerID names an attempt of a container: always the same name for the same attempt, so that a start which
+// containerIDOf names an attempt of a container: always the same name for the same attempt, so that a start which
 // was interrupted finds what it had begun.
-func containerID(podUID, name string, attempt int) string {
+func containerIDOf(podUID, name string, attempt int) string {
 	sum := sha256.Sum256([]byte(podUID + "/" + name + "/" + strconv.Itoa(attempt)))
 	return hex.EncodeToString(sum[:])
 }
 
 func (w *worker) logPath(container string, attempt int) string {
-	return filepath.Join(w.logDir(), container, strconv.Itoa(attempt)+".log")
+	return w.a.logPath(w.key.Namespace, w.key.Name, w.uid, container, attempt)
+}
+
+func (a *Agent) logPath(namespace, name, uid, container string, attempt int) string {
+	return filepath.Join(a.logDir(namespace, name, uid), container, strconv.Itoa(attempt)+".log")
+}
+
+// logDir is where a pod's logs are; pruneLogs knows that it ends in the uid.
+func (a *Agent) logDir(namespace, name, uid string) string {
+	return filepath.Join(a.o.LogDir, namespace+"_"+name+"_"+uid)
 }
 
 // startContainer runs the next attempt of a container.
 func (w *worker) startContainer(ctx context.Context, pod *v1.Pod, name string) ladder.Outcome {
 	rec, c := w.rec.Container(name), ladder.FindContainer(pod, name)
 	attempt := rec.NextAttempt()
-	o := ladder.Outcome{Image: c.Image, Attempt: attempt, ID: containerID(w.uid, name, attempt)}
+	o := ladder.Outcome{Image: c.Image, Attempt: attempt, ID: containerIDOf(w.uid, name, attempt)}
 	fail := func(err error, reason string) ladder.Outcome {
 		o.Err, o.Reason = err, reason
 		if ctx.Err() == nil {

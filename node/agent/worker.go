@@ -37,7 +37,8 @@ type worker struct {
 	refreshAt time.Time                     // when the volumes want to be looked at again
 	retryAt   time.Time                     // when the runtime is asked again after it failed
 	refresher refresher
-	holding   bool // admitted: its resources are taken; under mu
+	holding   bool   // admitted: its resources are taken; under mu
+	public    public // what others may know of rec; under mu
 }
 
 // finished is a background step's end.
@@ -179,6 +180,7 @@ func (w *worker) begin() {
 	if w.rec.Admitted && !w.rec.Down {
 		w.hold()
 	}
+	w.publish()
 }
 
 // gather takes in what has happened since the last step.
@@ -218,7 +220,10 @@ func (w *worker) gather(ctx context.Context) {
 	}
 }
 
-func (w *worker) save() { w.try("saving the record", w.a.records.saveRecord(w.rec)) }
+func (w *worker) save() {
+	w.try("saving the record", w.a.records.saveRecord(w.rec))
+	w.publish()
+}
 
 // try is for what must not fail: without its records the agent would forget what it did.
 func (w *worker) try(what string, err error) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 
@@ -16,7 +15,8 @@ const (
 	rootfsDir = "rootfs"
 	upperDir  = "upper"
 	workDir   = "work"
-	linksDir  = "l" // short names of layers, where their paths are too long together
+
+	volatile = ",volatile"
 )
 
 // mountOverlay mounts the layers (lowest first) with a writable one above them at dir/rootfs.
@@ -34,23 +34,33 @@ func mountOverlay(dir string, layers []string) error {
 		}
 	}
 	data := overlayOptions(dir, layers)
-	if len(data) < os.Getpagesize()-1 {
+	if len(data) < os.Getpagesize()-len(volatile) {
 		return mountData(filepath.Join(dir, rootfsDir), data)
 	}
-	// The options must fit in a page: name the layers by short links, relative to the container's folder.
+	// The options must fit in a page: name the layers by short links, through a descriptor of the folder they
+	// are in. The kernel resolves the names while it mounts and has no use for them later.
 	if err := linkLayers(dir, layers); err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("overlay: %s: %w", dir, err)
+	}
+	defer unix.Close(fd)
+	here := "/proc/self/fd/" + strconv.Itoa(fd)
 	short := make([]string, len(layers))
 	for i := range layers {
-		short[i] = filepath.Join(linksDir, strconv.FormatInt(int64(i), 36))
+		short[i] = here + "/" + linkName(i)
 	}
-	data = overlayOptions("", short)
-	if len(data) >= os.Getpagesize()-1 {
+	data = overlayOptions(here, short)
+	if len(data) >= os.Getpagesize()-len(volatile) {
 		return fmt.Errorf("overlay: %d layers are too many", len(layers))
 	}
-	return inFolder(dir, func() error { return mountData(rootfsDir, data) })
+	return mountData(filepath.Join(dir, rootfsDir), data)
 }
+
+// linkName is short and cannot be that of anything else in a container's folder.
+func linkName(layer int) string { return "." + strconv.FormatInt(int64(layer), 36) }
 
 // overlayOptions are the mount options; overlayfs wants the uppermost layer first.
 func overlayOptions(dir string, layers []string) string {
@@ -72,7 +82,7 @@ func overlayOptions(dir string, layers []string) string {
 // mountData mounts an overlay. "volatile" spares the flush of the writable layer when it is unmounted: the layer
 // is thrown away with its container, and a container does not survive the machine. Kernels before 5.10 refuse it.
 func mountData(target, data string) error {
-	err := unix.Mount("overlay", target, "overlay", 0, data+",volatile")
+	err := unix.Mount("overlay", target, "overlay", 0, data+volatile)
 	if errors.Is(err, unix.EINVAL) {
 		err = unix.Mount("overlay", target, "overlay", 0, data)
 	}
@@ -83,36 +93,12 @@ func mountData(target, data string) error {
 }
 
 func linkLayers(dir string, layers []string) error {
-	links := filepath.Join(dir, linksDir)
-	if err := os.MkdirAll(links, 0o700); err != nil {
-		return err
-	}
 	for i, l := range layers {
-		name := filepath.Join(links, strconv.FormatInt(int64(i), 36))
-		if err := os.Symlink(l, name); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := os.Symlink(l, filepath.Join(dir, linkName(i))); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
 	}
 	return nil
-}
-
-// inFolder calls f on a thread of its own whose working folder is dir: the process keeps its own.
-func inFolder(dir string, f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread has been parted from the others and ends with the goroutine.
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			done <- fmt.Errorf("unshare the working folder: %w", err)
-			return
-		}
-		if err := unix.Chdir(dir); err != nil {
-			done <- fmt.Errorf("chdir %s: %w", dir, err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
 }
 
 // unmount takes every mount at path away, however many are stacked there; none is fine.

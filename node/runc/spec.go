@@ -38,7 +38,7 @@ func buildSpec(c Container, s surroundings) (*specs.Spec, error) {
 		Mounts:  mounts(c, s),
 		Process: &specs.Process{
 			Terminal: c.TTY, Args: c.Args, Env: environment(c.Env, c.TTY), Cwd: c.Cwd,
-			User:            specs.User{UID: c.UID, GID: c.GID, AdditionalGids: c.Groups},
+			User:            specs.User{UID: c.UID, GID: c.GID, AdditionalGids: groups(c)},
 			Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
 			NoNewPrivileges: !c.Security.AllowPrivilegeEscalation && !c.Security.Privileged,
 			OOMScoreAdj:     &oom,
@@ -58,6 +58,15 @@ func buildSpec(c Container, s surroundings) (*specs.Spec, error) {
 		return nil, fmt.Errorf("container %s (%s): %w", c.ID, c.Name, err)
 	}
 	return spec, nil
+}
+
+// groups are a process's additional ones. Its own is among them: a program that sets its group aside, to see what
+// it may still do, must not gain what "others" may (CVE-2022-36109).
+func groups(c Container) []uint32 {
+	if slices.Contains(c.Groups, c.GID) {
+		return c.Groups
+	}
+	return append([]uint32{c.GID}, c.Groups...)
 }
 
 // confine sets what a privileged container does without: seccomp, hidden paths, the short list of devices.

@@ -42,40 +42,51 @@ func (f forwarder) PortForward(ctx context.Context, pod, _ string, port int32, s
 	return nil
 }
 
-// dialIn connects to a port on the loopback of a network namespace, IPv4 first. A socket stays in the namespace
-// in which it was made, so only the dialling needs a thread in there.
+// dialIn connects to a port on the loopback of a network namespace, IPv4 first.
 func dialIn(ctx context.Context, netns string, port int32) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		if netns != "" {
-			// Never unlocked: a thread that has been elsewhere ends with its goroutine.
-			runtime.LockOSThread()
-			if err := enter(netns); err != nil {
-				done <- result{err: err}
-				return
-			}
-		}
+	var conn net.Conn
+	err := inNetNS(netns, func() error {
 		var d net.Dialer
-		conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
-		if err != nil {
-			var err6 error
-			if conn, err6 = d.DialContext(ctx, "tcp", net.JoinHostPort("::1", strconv.Itoa(int(port)))); err6 == nil {
-				err = nil
-			}
+		var err, err6 error
+		if conn, err = d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))); err == nil {
+			return nil
 		}
-		done <- result{conn, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		return nil, r.err
+		if conn, err6 = d.DialContext(ctx, "tcp", net.JoinHostPort("::1", strconv.Itoa(int(port)))); err6 == nil {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return r.conn.(*net.TCPConn), nil
+	return conn.(*net.TCPConn), nil
+}
+
+// inNetNS calls f on a thread in a network namespace (empty: wherever the process is). Sockets made there belong
+// to the namespace for good, so nothing else need be done in it.
+func inNetNS(netns string, f func() error) error {
+	if netns == "" {
+		return f()
+	}
+	done := make(chan error, 1)
+	go func() {
+		// Never unlocked: a thread that has been elsewhere ends with its goroutine. The process's first thread
+		// cannot end, and what it is in, /proc/self shows as the process's: it stays out of this.
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			done <- inNetNS(netns, f)
+			return
+		}
+		err := enter(netns)
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
 }
 
 func enter(netns string) error {

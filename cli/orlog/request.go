@@ -1,8 +1,8 @@
 package main
 
 import (
+	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -24,6 +24,9 @@ func (r *requestFlags) addTo(c *cobra.Command) {
 }
 
 func (r *requestFlags) resolve(now time.Time) error {
+	if strings.ContainsAny(r.reason, "\r\n\x00") {
+		return errors.New("--reason: say it in one line")
+	}
 	if r.at == "" {
 		return nil
 	}
@@ -50,7 +53,7 @@ func (t *requestTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	req = req.Clone(req.Context())
 	if t.flags.reason != "" {
-		req.Header.Set("Orlog-Reason", url.PathEscape(t.flags.reason))
+		req.Header.Set("Orlog-Reason", t.flags.reason)
 	}
 	if t.flags.moment != "" && !isDiscovery(req.URL.Path) {
 		req.URL.Path = "/at/" + t.flags.moment + req.URL.Path

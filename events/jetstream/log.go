@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,13 +28,16 @@ type log struct {
 	batches chan struct{} // places for open atomic batches: the server has 50 a stream
 	last    lastCalls
 	group   group
+
+	mu            sync.Mutex
+	subscriptions map[*subscription]bool
 }
 
 var _ events.Log = (*log)(nil)
 
 func (c *Conn) open(stream, root string, replicas int, gapless bool) *log {
 	l := &log{conn: c, stream: stream, root: root, gapless: gapless, replicas: replicas,
-		closing: make(chan struct{}), batches: make(chan struct{}, 12)}
+		closing: make(chan struct{}), batches: make(chan struct{}, 12), subscriptions: map[*subscription]bool{}}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.logs = append(c.logs, l)
@@ -41,7 +46,15 @@ func (c *Conn) open(stream, root string, replicas int, gapless bool) *log {
 
 // Close implements events.Log. The connection stays open.
 func (l *log) Close() error {
-	l.once.Do(func() { close(l.closing) })
+	l.once.Do(func() {
+		close(l.closing)
+		l.mu.Lock()
+		open := slices.Collect(maps.Keys(l.subscriptions))
+		l.mu.Unlock()
+		for _, s := range open {
+			s.Close()
+		}
+	})
 	return nil
 }
 

@@ -19,9 +19,10 @@ type subscription struct {
 
 	next      events.Sequence // what is to come: everything before was delivered or is not wanted
 	delivered events.Sequence // the newest event that was delivered
-	feed      *feed
 	fatal     error
 
+	mu      sync.Mutex
+	feed    *feed // nil: to be started
 	closing chan struct{}
 	once    sync.Once
 }
@@ -38,6 +39,13 @@ func (l *log) Subscribe(ctx context.Context, from events.Sequence, patterns ...s
 	}
 	if err := s.open(ctx); err != nil {
 		return nil, fmt.Errorf("subscribe to %s from %d: %w", l.stream, from, err)
+	}
+	l.mu.Lock()
+	l.subscriptions[s] = true
+	l.mu.Unlock()
+	if err := l.closed("subscribe"); err != nil { // Close may not have seen the subscription
+		s.Close()
+		return nil, err
 	}
 	return s, nil
 }
@@ -65,35 +73,40 @@ func (s *subscription) Next(ctx context.Context) ([]events.Event, error) {
 		if err := s.usable(ctx); err != nil {
 			return nil, err
 		}
-		if s.feed != nil && s.feed.outdated() {
+		f := s.current()
+		if f != nil && f.outdated() {
 			s.drop()
+			f = nil
 		}
-		if s.feed == nil {
+		if f == nil {
 			if err := s.reopen(ctx); err != nil {
 				return nil, err
 			}
+			continue
 		}
-		batch, err := s.accept(ctx, s.feed.take(events.MaxBatch))
-		if err != nil {
-			return nil, err
+		batch, err := s.accept(ctx, f.take(events.MaxBatch))
+		if err != nil || len(batch) > 0 {
+			return batch, err
 		}
-		if len(batch) > 0 {
-			return batch, nil
-		}
-		if s.feed != nil {
-			s.wait(ctx)
+		if s.current() == f {
+			s.wait(ctx, f)
 		}
 	}
+}
+
+// current is the present feed, nil where there is none.
+func (s *subscription) current() *feed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.feed
 }
 
 // usable says why the subscription cannot go on, nil where it can.
 func (s *subscription) usable(ctx context.Context) error {
 	select {
 	case <-s.closing:
-		s.drop()
 		return fmt.Errorf("subscription: %w", events.ErrClosed)
 	case <-s.log.closing:
-		s.drop()
 		return fmt.Errorf("subscription: log: %w", events.ErrClosed)
 	default:
 	}
@@ -104,12 +117,12 @@ func (s *subscription) usable(ctx context.Context) error {
 }
 
 // wait returns when there may be something to do.
-func (s *subscription) wait(ctx context.Context) {
-	t := time.NewTimer(s.feed.patience())
+func (s *subscription) wait(ctx context.Context, f *feed) {
+	t := time.NewTimer(f.patience())
 	defer t.Stop()
 	select {
-	case <-s.feed.arrived:
-	case <-s.feed.reconnected:
+	case <-f.arrived:
+	case <-f.reconnected:
 	case <-t.C:
 	case <-ctx.Done():
 	case <-s.closing:
@@ -119,12 +132,22 @@ func (s *subscription) wait(ctx context.Context) {
 
 // open starts a feed at next.
 func (s *subscription) open(ctx context.Context) error {
-	return s.log.conn.retry(ctx, func(ctx context.Context, _ int) (err error) {
+	return s.log.conn.retry(ctx, func(ctx context.Context, _ int) error {
 		if err := s.usable(ctx); err != nil {
 			return err
 		}
-		s.feed, err = s.log.startFeed(ctx, s.next, s.filters)
-		return err
+		f, err := s.log.startFeed(ctx, s.next, s.filters)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if isClosed(s.closing) {
+			f.stop()
+			return fmt.Errorf("subscription: %w", events.ErrClosed)
+		}
+		s.feed = f
+		return nil
 	})
 }
 
@@ -153,6 +176,8 @@ func (s *subscription) reopen(ctx context.Context) error {
 
 // drop ends the present feed.
 func (s *subscription) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.feed != nil {
 		s.feed.stop()
 		s.feed = nil
@@ -221,6 +246,12 @@ func (s *subscription) gap(ctx context.Context, got events.Sequence) error {
 
 // Close implements events.Subscription. It may be called while Next waits.
 func (s *subscription) Close() error {
-	s.once.Do(func() { close(s.closing) })
+	s.once.Do(func() {
+		close(s.closing)
+		s.drop()
+		s.log.mu.Lock()
+		delete(s.log.subscriptions, s)
+		s.log.mu.Unlock()
+	})
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 type cgroups struct {
 	v2          bool
 	root        string            // v2 only
+	unified     string            // where cgroup2 is mounted, in v2 and beside v1; empty: nowhere
 	controllers map[string]string // v1: controller to mount point
 	mounts      []string          // every hierarchy in which a container's cgroup may stand
 }
@@ -44,8 +46,11 @@ func findCgroups(mountinfo string) (cgroups, error) {
 					c.controllers[option] = at
 				}
 			}
-		} else if at == "/sys/fs/cgroup" {
-			c.v2, c.root = true, at
+		} else {
+			c.unified = at
+			if at == "/sys/fs/cgroup" {
+				c.v2, c.root = true, at
+			}
 		}
 		seen[at] = true
 		c.mounts = append(c.mounts, at)
@@ -175,10 +180,17 @@ func (c cgroups) createV2(path string, r Resources) error {
 	return nil
 }
 
-// weight maps cpu.shares (2..262144) to cpu.weight (1..10000), linearly as Kubernetes documents it.
+// weight maps cpu.shares (2..262144, 1024 by default) to cpu.weight (1..10000, 100 by default) by the curve that
+// runc uses for containers, so that a pod and its containers are weighed alike.
 func weight(shares uint64) uint64 {
-	shares = min(max(shares, 2), 262144)
-	return 1 + (shares-2)*9999/262142
+	switch {
+	case shares <= 2:
+		return 1
+	case shares >= 262144:
+		return 10000
+	}
+	l := math.Log2(float64(shares))
+	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
 }
 
 // kill kills every process in a cgroup and below it and returns when none is left.

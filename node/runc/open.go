@@ -177,17 +177,26 @@ func (r *Runtime) startShim(dir string, s Sandbox) (pid int, err error) {
 		clone |= unix.CLONE_NEWUTS
 		argv = append(argv, s.Hostname)
 	}
+	home, err := r.shims.open()
+	if err != nil {
+		return 0, err
+	}
+	if home >= 0 {
+		defer unix.Close(home)
+	}
 	proc, err := os.StartProcess(r.opts.ShimPath, argv, &os.ProcAttr{
 		Dir: dir,
 		// One thread's worth of Go: the shim waits nearly all the time.
 		Env:   []string{"GOMAXPROCS=1"},
 		Files: []*os.File{null, null, log, listener},
-		Sys:   &syscall.SysProcAttr{Setsid: true, Cloneflags: clone},
+		Sys: &syscall.SysProcAttr{
+			Setsid: true, Cloneflags: clone, UseCgroupFD: home >= 0, CgroupFD: max(home, 0),
+		},
 	})
 	if err != nil {
 		return 0, fmt.Errorf("start the shim: %w", err)
 	}
 	// Reaped by whoever sees the shim's event connection end: a waiting thread for each pod would be waste.
 	pid = proc.Pid // Release forgets it
-	return pid, proc.Release()
+	return pid, errors.Join(r.shims.adopt(pid), proc.Release())
 }

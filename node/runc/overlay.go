@@ -33,6 +33,9 @@ func mountOverlay(dir string, layers []string) error {
 			return fmt.Errorf("overlay: layer %s is not a folder", l)
 		}
 	}
+	if err := likeTop(filepath.Join(dir, upperDir), layers[len(layers)-1]); err != nil {
+		return fmt.Errorf("overlay: %w", err)
+	}
 	data := overlayOptions(dir, layers)
 	if len(data) < os.Getpagesize()-len(volatile) {
 		return mountData(filepath.Join(dir, rootfsDir), data)
@@ -57,6 +60,18 @@ func mountOverlay(dir string, layers []string) error {
 		return fmt.Errorf("overlay: %d layers are too many", len(layers))
 	}
 	return mountData(filepath.Join(dir, rootfsDir), data)
+}
+
+// likeTop gives the writable layer's root, which is the container's, the owner and mode of the image's.
+func likeTop(upper, layer string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(layer, &st); err != nil {
+		return fmt.Errorf("layer %s: %w", layer, err)
+	}
+	if err := os.Chown(upper, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	return unix.Chmod(upper, st.Mode&0o7777)
 }
 
 // linkName is short and cannot be that of anything else in a container's folder.

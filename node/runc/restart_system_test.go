@@ -142,3 +142,34 @@ func shimOf(t *testing.T, b *bench, sandbox string) int {
 	}
 	return pid
 }
+
+// Where the agent is in a cgroup of its own, as under a service manager, its shims are not.
+func TestShimOutsideAgentCgroup(t *testing.T) {
+	b := newBench(t)
+	if b.cgroups.unified == "" {
+		t.Fatal("cgroup2 is mounted nowhere")
+	}
+	own := filepath.Join(b.cgroups.unified, b.prefix()+"agent")
+	if err := os.Mkdir(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	enter := func(dir string) {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	enter(own)
+	defer func() {
+		enter(b.cgroups.unified)
+		if err := os.Remove(own); err != nil {
+			t.Error(err)
+		}
+	}()
+	b.reopen()
+	s := b.sandbox("cgroup")
+	b.run(s, b.container("a", "sleep 1000"))
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(shimOf(t, b, s)) + "/cgroup")
+	if err != nil || !strings.Contains(string(data), "0::"+shimsCgroup+"\n") {
+		t.Errorf("the shim's cgroups: %s %v", data, err)
+	}
+}

@@ -185,7 +185,7 @@ func (r *Runtime) startPause(ctx context.Context, p *pod, rec record) (int, erro
 	}
 	dir := shim.ContainerDir(r.podDir(p.id), pauseID)
 	layer := filepath.Join(dir, "layer")
-	if err := os.MkdirAll(layer, 0o700); err != nil {
+	if err := os.MkdirAll(layer, 0o755); err != nil {
 		return 0, err
 	}
 	c := Container{

@@ -31,6 +31,7 @@ type Runtime struct {
 	cgroups     cgroups
 	own         capabilitySet
 	oomScoreMin int
+	shims       shimHome
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -72,6 +73,13 @@ func New(o Options) (*Runtime, error) {
 		return nil, err
 	}
 	if r.oomScoreMin, err = oomScoreMin(r.own); err != nil {
+		return nil, err
+	}
+	self, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, fmt.Errorf("runtime: %w", err)
+	}
+	if r.shims, err = findShimHome(r.cgroups, self); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {

@@ -83,7 +83,11 @@ func (p *REST) Perform(ctx context.Context, e Effect, why events.Cause) (events.
 	}
 	// Only the new metadata is of use: the object comes back through the projection.
 	req.SetHeader("Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json")
-	body, err := req.Do(ctx).Raw()
+	result := req.Do(ctx)
+	if err := result.Error(); err != nil { // unlike Raw's, with the gateway's own words and causes
+		return 0, outcome(e, err)
+	}
+	body, err := result.Raw()
 	if err != nil {
 		return 0, outcome(e, err)
 	}

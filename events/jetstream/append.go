@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -30,11 +31,11 @@ func (l *log) Append(ctx context.Context, entries ...events.Entry) ([]events.Seq
 		if err := l.closed("append"); err != nil {
 			return err
 		}
-		if n == 1 {
+		if n == 1 && l.replicas <= 1 { // a replicated stream gathers single appends by itself
 			seqs, err = l.submit(ctx, a)
 			return err
 		}
-		a.retried = true
+		a.retried = a.retried || n > 1
 		seqs, err = a.attempt(ctx)
 		return err
 	})
@@ -79,6 +80,15 @@ func (a *appending) prepare() error {
 
 // attempt publishes once and makes sense of the answer.
 func (a *appending) attempt(ctx context.Context) ([]events.Sequence, error) {
+	if err := a.pin(ctx); errors.Is(err, events.ErrConflict) && a.retried {
+		seqs, findErr := a.find(ctx)
+		if findErr != nil || seqs != nil {
+			return seqs, findErr
+		}
+		return nil, err
+	} else if err != nil {
+		return nil, err
+	}
 	ack, err := a.publish(ctx)
 	if err != nil {
 		return nil, err

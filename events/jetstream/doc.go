@@ -12,6 +12,10 @@
 // "wrong sequence" about an append that may be our own retry, is resolved by reading the log: a guarded
 // event, if it is there, is the first one after its guard's sequence.
 //
+// With one replica, appends of different callers that wait at the same time share a batch (group.go). With
+// several, guards are spelled alike for all writers of an object (pin.go), as the server tells appends that
+// are under way apart by spelling alone.
+//
 // Subscribe: an ephemeral, flow-controlled push consumer a subscription. The reader recreates it at its own
 // position whenever the connection, the consumer or a message was lost, so the position in the log is the
 // only state that counts. Messages wait in the subscription until the reader takes them; the server stops

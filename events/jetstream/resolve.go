@@ -24,6 +24,9 @@ func (a *appending) resolve(ctx context.Context, refusal *apiError) ([]events.Se
 			return seqs, err
 		}
 	}
+	if !duplicate && a.log.replicas > 1 {
+		return nil, transient(refusal) // the pin failed, which is no guard of the caller's: look again
+	}
 	if !duplicate {
 		return nil, a.conflict(ctx, refusal)
 	}

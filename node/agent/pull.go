@@ -55,7 +55,7 @@ func (w *worker) pull(ctx context.Context, pod *v1.Pod, c *v1.Container, wasID s
 	}
 	w.containerEvent(pod, c.Name, v1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v. Image size: %d bytes.",
 		c.Image, time.Since(begun).Round(time.Millisecond), img.Size))
-	return ladder.Outcome{ImageID: img.ID}
+	return ladder.Outcome{ImageID: img.ID, Fetched: true}
 }
 
 // logins are the contents of the pod's image pull secrets. A secret that is missing gives none: the image may be

@@ -127,6 +127,10 @@ func (m *Manager) Verdicts(podUID, name, id string) Verdicts {
 	return Verdicts{}
 }
 
+// settling is how long nobody is told of failures after a start: the first question often comes before the
+// program has opened its port.
+const settling = time.Second
+
 // probe is the life of one probe.
 func (m *Manager) probe(ctx context.Context, t Target, r *run, k Kind, p *v1.Probe, counter Counter, to *Verdict) {
 	if k != Startup {
@@ -152,7 +156,7 @@ func (m *Manager) probe(ctx context.Context, t Target, r *run, k Kind, p *v1.Pro
 		if ctx.Err() != nil {
 			return
 		}
-		if !ok && counts && m.o.Failed != nil {
+		if !ok && counts && m.o.Failed != nil && time.Since(t.StartedAt) > settling {
 			m.o.Failed(t, k, output)
 		}
 		if (ok || counts) && counter.Observe(p, ok) {

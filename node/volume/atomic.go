@@ -47,6 +47,11 @@ func write(dir string, files map[string]file, group int, now time.Time) error {
 	if err := links(dir, files); err != nil {
 		return err
 	}
+	if group >= 0 {
+		if err := ownDir(dir, group, false); err != nil {
+			return err
+		}
+	}
 	return sweep(dir, filepath.Base(next))
 }
 

@@ -37,7 +37,10 @@ func (s Situation) containerStatuses(st *v1.PodStatus) {
 
 func (s Situation) containerStatus(c *v1.Container, k class) v1.ContainerStatus {
 	rec := s.Record.peek(c.Name)
-	cs := v1.ContainerStatus{Name: c.Name, Image: c.Image, ImageID: rec.ImageID, RestartCount: int32(rec.Attempt)}
+	cs := v1.ContainerStatus{Name: c.Name, Image: c.Image, RestartCount: int32(rec.Attempt)}
+	if rec.ID != "" || rec.Fetched {
+		cs.ImageID = rec.ImageID
+	}
 	if rec.Image != "" && rec.Running() {
 		cs.Image = rec.Image
 	}
@@ -112,7 +115,7 @@ func (s Situation) endedStatus(c *v1.Container, k class, rec *Container, cs *v1.
 		cs.State.Terminated = exit
 		return
 	}
-	if _, backing := rec.backingOff(s.Now); backing {
+	if rec.paused() {
 		cs.State.Waiting = &v1.ContainerStateWaiting{Reason: ReasonCrashLoop,
 			Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", rec.Backoff, c.Name, s.Record)}
 		cs.LastTerminationState.Terminated = exit
@@ -145,7 +148,7 @@ func troubled(t *Trouble, c *v1.Container, now time.Time) *v1.ContainerStateWait
 }
 
 func (e *Exit) state() *v1.ContainerStateTerminated {
-	t := &v1.ContainerStateTerminated{ExitCode: e.Code, Signal: e.Signal, Reason: e.Reason, Message: e.Message,
+	t := &v1.ContainerStateTerminated{ExitCode: e.Code, Reason: e.Reason, Message: e.Message,
 		StartedAt: at(e.StartedAt), FinishedAt: at(e.FinishedAt)}
 	if e.ID != "" {
 		t.ContainerID = IDPrefix + e.ID

@@ -17,6 +17,7 @@ type Outcome struct {
 	NetNS    string     // Connect
 	IPs      []string   // Connect
 	ImageID  string     // Pull
+	Fetched  bool       // Pull: it was not here before
 	Image    string     // Start: the reference in the spec
 	ID       string     // Start
 	Attempt  int        // Start
@@ -82,7 +83,7 @@ func (r *Record) didContainer(step Step, o Outcome, now time.Time) {
 			c.Trouble = retry(c.Trouble, o.Reason, o.Err.Error(), now, firstBackoff, maxBackoff)
 			return
 		}
-		c.Pulled, c.ImageID, c.Trouble = true, o.ImageID, nil
+		c.Pulled, c.Fetched, c.ImageID, c.Trouble = true, o.Fetched, o.ImageID, nil
 	case Start:
 		c.didStart(o, now)
 	case PostStart:

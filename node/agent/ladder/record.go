@@ -62,8 +62,9 @@ type Container struct {
 	// Image is the reference in the spec that the current attempt was started from; ImageID what it resolved to.
 	Image   string `json:"image,omitempty"`
 	ImageID string `json:"imageID,omitempty"`
-	// Pulled: the image for the next attempt is at hand.
-	Pulled bool `json:"pulled,omitempty"`
+	// Pulled: the image for the next attempt is at hand. Fetched: it had to come from a registry.
+	Pulled  bool `json:"pulled,omitempty"`
+	Fetched bool `json:"fetched,omitempty"`
 	// StartedAt is when the current attempt began to run.
 	StartedAt time.Time `json:"startedAt,omitzero"`
 	// Exit is how the current attempt ended, Last how the attempt before it did.

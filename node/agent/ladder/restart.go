@@ -84,11 +84,16 @@ func ShouldRestart(c *v1.Container, pod *v1.Pod, code int32) bool {
 
 // backingOff tells until when the next attempt must wait. The first restart is immediate.
 func (c *Container) backingOff(now time.Time) (time.Time, bool) {
-	if c.Exit == nil || c.Backoff == 0 || c.Exit.FinishedAt.Sub(c.BackoffSet) > forgetBackoff {
+	if !c.paused() {
 		return time.Time{}, false
 	}
 	until := c.Exit.FinishedAt.Add(c.Backoff)
 	return until, now.Before(until)
+}
+
+// paused: the next attempt comes, or came, after a pause. Until it begins the status says so.
+func (c *Container) paused() bool {
+	return c.Exit != nil && c.Backoff != 0 && c.Exit.FinishedAt.Sub(c.BackoffSet) <= forgetBackoff
 }
 
 // raiseBackoff notes a restart: the next one waits longer.

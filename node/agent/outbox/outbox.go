@@ -64,7 +64,8 @@ type Outbox struct {
 // queue holds the reports about one object, oldest first.
 type queue struct {
 	reports []Report
-	active  bool            // a sender has it
+	active  bool            // a sender has it, or will
+	sending bool            // the first report is on its way
 	cursor  events.Sequence // our newest append
 	sent    json.RawMessage // its status
 }
@@ -118,8 +119,8 @@ func (b *Outbox) Put(r Report) error {
 	defer b.mu.Unlock()
 	q := b.queue(r.Key)
 	first := 0
-	if q.active {
-		first = 1 // the first one may be on its way: it is never replaced
+	if q.sending {
+		first = 1
 	}
 	kept := q.reports[:min(first, len(q.reports))]
 	var gone []string

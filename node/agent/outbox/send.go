@@ -40,14 +40,15 @@ func (b *Outbox) drain(ctx context.Context, key events.Key) error {
 			b.mu.Unlock()
 			return nil
 		}
+		q.sending = true
 		b.mu.Unlock()
 
 		done, err := b.send(ctx, key, r)
+		if err := b.sent(key, r, done); err != nil {
+			return err
+		}
 		switch {
 		case done:
-			if err := b.strike(key, r); err != nil {
-				return err
-			}
 			pause = firstPause
 		case errors.Is(err, events.ErrConflict):
 			// The cursor was moved by send: try again at once, but never spin.
@@ -89,11 +90,16 @@ func (b *Outbox) count(f func(*Stats)) {
 	b.mu.Unlock()
 }
 
-// strike takes the first report off the queue and out of the journal.
-func (b *Outbox) strike(key events.Key, r Report) error {
+// sent ends the sending of a queue's first report; one that is done leaves the queue and the journal. What was put
+// meanwhile stands behind it.
+func (b *Outbox) sent(key events.Key, r Report, done bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	q := b.queues[key]
+	q.sending = false
+	if !done {
+		return nil
+	}
 	q.reports = append([]Report(nil), q.reports[1:]...)
 	return b.journal.strike(r.ID)
 }

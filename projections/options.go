@@ -32,8 +32,8 @@ type Options struct {
 	Patterns []string
 	// InMemory keeps the store in memory: it ends with the process. For tests and simulation.
 	InMemory bool
-	// CacheBytes (default 16 MiB) holds uncompressed blocks, MemTableBytes (default 8 MiB, up to four of
-	// them while writing faster than the disk) the newest rows.
+	// CacheBytes (default 16 MiB) holds uncompressed blocks, MemTableBytes (default 8 MiB; two of them, four
+	// while events come faster than the disk takes them) the newest rows. Both are taken as they are needed.
 	CacheBytes, MemTableBytes int64
 	// Logger takes warnings; nil: slog.Default().
 	Logger *slog.Logger
@@ -63,7 +63,7 @@ func (o Options) withDefaults() Options {
 func (o Options) pebble(dir string) *pebble.Options {
 	p := &pebble.Options{
 		FS:                          o.fs,
-		CacheSize:                   o.CacheBytes,
+		CacheSize:                   o.CacheBytes + 2*o.MemTableBytes, // Pebble takes the memtables out of the cache's share
 		MemTableSize:                uint64(o.MemTableBytes),
 		MemTableStopWritesThreshold: 4,
 		FormatMajorVersion:          pebble.FormatNewest,

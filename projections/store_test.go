@@ -100,8 +100,7 @@ func checkView(t *testing.T, s *Store, m model, seq events.Sequence) {
 	defer v.Close()
 	mustEqual(t, "sequence", seq, v.Sequence())
 	want := m.states(seq)
-	for _, e := range m.log {
-		k := e.Subject.Key
+	for k := range m.states(events.Sequence(len(m.log))) {
 		st, err := v.Cursor(k)
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/orlog-io/orlog/node/runc/runctest"
+	"github.com/orlog-io/orlog/node/shim"
 )
 
 // built holds the binaries that the tests drive, built once from this module.
@@ -92,6 +93,9 @@ func (b *bench) leaveNothing(dir string) {
 		b.Error(err)
 	}
 	for _, s := range all {
+		if said, _ := os.ReadFile(filepath.Join(b.podDir(s.ID), shim.LogFile)); len(said) > 0 {
+			b.Errorf("the shim of %s complained: %s", s.ID, said)
+		}
 		if err := b.CloseSandbox(ctx, s.ID); err != nil {
 			b.Error(err)
 		}

@@ -7,8 +7,8 @@ import (
 )
 
 // Event is one immutable statement on the log: an intent (class desired) or a reported fact (class
-// observed) about one object. On the wire it is a CloudEvent 1.0 in NATS binary mode; see [Event.Header]
-// and [FromHeader].
+// observed) about one object. On the wire it is a CloudEvent 1.0 in NATS binary mode; see [Encode]
+// and [Decode].
 type Event struct {
 	// Sequence and Stored are given by the log: 0 and zero before the event is appended.
 	Sequence Sequence

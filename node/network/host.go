@@ -89,6 +89,11 @@ func (m *Manager) ensureAddress(link netlink.Link, want netip.Prefix) error {
 		if a.IPNet.String() == want.String() {
 			return nil
 		}
+	}
+	for _, a := range addrs {
+		if ones, bits := a.Mask.Size(); ones == bits {
+			continue // a single address that something else on this node has put there, such as the DNS server's
+		}
 		return fmt.Errorf("network: bridge %s has address %s where PodCIDR %s asks for %s: remove the bridge or mend PodCIDR",
 			m.opts.Bridge, a.IPNet, m.opts.PodCIDR, want)
 	}

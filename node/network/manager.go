@@ -16,8 +16,12 @@ import (
 	"sigs.k8s.io/knftables"
 )
 
-// undoTimeout bounds the cleaning up that goes on although the caller's context has ended.
-const undoTimeout = 30 * time.Second
+const (
+	// attachTimeout bounds the plugins, which normally take 15 ms: one that hangs must not stop the pool for ever.
+	attachTimeout = time.Minute
+	// undoTimeout bounds the cleaning up that goes on although the caller's context has ended.
+	undoTimeout = 30 * time.Second
+)
 
 // Manager sets up and tears down the networks of one node's pods. Safe for concurrent use.
 type Manager struct {

@@ -77,8 +77,11 @@ func (m *Manager) loadRecords() ([]*record, error) {
 	var out []*record
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), recordSuffix)
-		if !ok {
-			continue // a temporary of save: the record beside it counts
+		if !ok { // a temporary of save, left by a crash: the record beside it counts
+			if err := os.Remove(filepath.Join(m.opts.Dir, "sandboxes", e.Name())); err != nil {
+				return nil, fmt.Errorf("network: sandbox record: %w", err)
+			}
+			continue
 		}
 		data, err := os.ReadFile(m.recordPath(id))
 		if err != nil {

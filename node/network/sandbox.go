@@ -18,7 +18,9 @@ func (m *Manager) create(ctx context.Context, owner record) (*record, error) {
 	}
 	err := createNetNS(m.netnsPath(r.ID))
 	if err == nil {
-		err = m.attach(ctx, r)
+		limited, cancel := context.WithTimeout(ctx, attachTimeout)
+		err = m.attach(limited, r)
+		cancel()
 	}
 	if err == nil {
 		r.Attached = true

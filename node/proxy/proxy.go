@@ -18,8 +18,10 @@ import (
 
 const (
 	// gather is how long Run waits for more changes after the first one: a rollout changes slices in bursts, and
-	// writing costs a process.
-	gather = 10 * time.Millisecond
+	// writing costs a process. Where there are so many services that writing takes longer, it waits twice as long as
+	// that took, so that at most a third of its time goes into writing; but never longer than gatherMax.
+	gather    = 10 * time.Millisecond
+	gatherMax = time.Second
 
 	retryMin = 100 * time.Millisecond
 	retryMax = 10 * time.Second
@@ -122,7 +124,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer resync.Stop()
 	retry := retryMin
 	for {
+		began := time.Now()
 		err := p.sync(ctx)
+		wait := min(max(gather, 2*time.Since(began)), gatherMax)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -148,7 +152,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(gather):
+		case <-time.After(wait):
 		}
 	}
 }

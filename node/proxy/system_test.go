@@ -6,21 +6,21 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/knftables"
+
+	"github.com/orlog-io/orlog/node/dns"
 )
 
 // web is a service on 10.96.0.10:80, TCP and UDP, of the given endpoints' port 8080.
@@ -202,6 +202,16 @@ func TestHostPorts(t *testing.T) {
 			t.Errorf("%s: %q saw %q (%v), want %q %q", c.what, server, client, err, c.server, c.client)
 		}
 	}
+	// A client on the host that calls the loopback address as the host's other one.
+	dialer := net.Dialer{Timeout: 2 * time.Second, LocalAddr: &net.TCPAddr{IP: hostIP.AsSlice()}}
+	c, err := dialer.Dial("tcp4", "127.0.0.1:9001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(c); err != nil || string(answer) != "b 198.51.100.1" {
+		t.Errorf("loopback from another address: %q %v", answer, err)
+	}
+	c.Close()
 	if _, _, err := call(h.outside, "198.51.100.1:9001"); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("another address: %v", err)
 	}
@@ -210,6 +220,60 @@ func TestHostPorts(t *testing.T) {
 		_, _, err := call(h.outside, "198.51.100.1:9000")
 		return errors.Is(err, unix.ECONNREFUSED)
 	})
+}
+
+// The node's DNS server has its address on the pods' bridge, inside the network of services. The rules must leave it
+// alone, with and without a service of that address that says so.
+func TestLeavesDNSAlone(t *testing.T) {
+	h := newHost(t)
+	a := h.pod("a")
+	at := netip.MustParseAddrPort("10.96.0.53:53")
+	server, err := dns.New(dns.Options{Listen: []netip.AddrPort{at}, Link: "otest0", Upstreams: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	<-server.Serving()
+	o := web(nil, a.ip)
+	server.Service("default", "web", o.services[0])
+	h.start(o)
+	resolve := func(what, netns, network string) {
+		t.Helper()
+		resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (c net.Conn, err error) {
+			err = within(netns, func() error { c, err = (&net.Dialer{}).DialContext(ctx, network, at.String()); return err })
+			return c, err
+		}}
+		limited, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if got, err := resolver.LookupHost(limited, "web.default.svc.cluster.local."); err != nil || got[0] != "10.96.0.10" {
+			t.Errorf("%s over %s: %v %v", what, network, got, err)
+		}
+	}
+	for _, what := range []string{"no service", "labelled service"} {
+		for _, network := range []string{"udp", "tcp"} {
+			resolve(what+", pod", a.netns, network)
+			resolve(what+", host", "", network)
+		}
+		own := web(func(s *corev1.Service) {
+			s.Name, s.Spec.ClusterIP = "kube-dns", at.Addr().String()
+			s.Spec.Ports[1].Port = 53
+			s.Labels = map[string]string{labelProxyName: "orlog"}
+		})
+		h.give(objects{services: own.services})
+		h.give(web(nil, a.ip, "10.244.0.250"))
+		h.eventually("the change is written", func() bool {
+			out, err := exec.Command("nft", "list", "table", "ip", h.opts.Table).Output()
+			return err == nil && bytes.Contains(out, []byte("10.244.0.250"))
+		})
+	}
 }
 
 // The API server is a service whose endpoint is the host itself.
@@ -291,127 +355,5 @@ func TestUDPFlowsFollowTheEndpoints(t *testing.T) {
 		h.give(web(nil, a.ip))
 		h.eventually("a answers again", func() bool { return ask() == "a" })
 		c.Close()
-	}
-}
-
-func TestRepairsTheTable(t *testing.T) {
-	h := newHost(t)
-	a, b := h.pod("a"), h.pod("b")
-	h.start(web(nil, a.ip))
-	nft := func(commands string) {
-		t.Helper()
-		cmd := exec.Command("nft", "-f", "-")
-		cmd.Stdin = strings.NewReader(commands)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
-	table := "ip " + h.opts.Table
-	serves := func(want string) {
-		t.Helper()
-		h.eventually(want+" serves", func() bool { s, _, err := call("", service); return err == nil && s == want })
-	}
-	// Somebody flushed everything: the next change finds out.
-	nft("delete table " + table)
-	h.give(web(nil, b.ip))
-	serves("b")
-	// Left by another version: unknown objects, and known ones of another type.
-	h.stop()
-	h.stop = func() {}
-	nft("add chain " + table + " old\nadd rule " + table + " old drop\nadd map " + table + " ancient { type inet_service : verdict; }\n" +
-		"add element " + table + " ancient { 80 : goto old }\nadd set " + table + " odd { type ipv4_addr; }")
-	h.start(web(nil, a.ip))
-	serves("a")
-	out, err := exec.Command("nft", "list", "table", "ip", h.opts.Table).Output()
-	if err != nil || bytes.Contains(out, []byte("ancient")) || bytes.Contains(out, []byte("odd")) || bytes.Contains(out, []byte("chain old")) {
-		t.Errorf("left over (%v):\n%s", err, out)
-	}
-	h.stop()
-	h.stop = func() {}
-	nft("delete table " + table + "\nadd table " + table + "\nadd set " + table + " services { type ipv6_addr; }")
-	h.start(web(nil, b.ip))
-	serves("b")
-	// Nothing changes, but it is time.
-	h.opts.ResyncEvery = 50 * time.Millisecond
-	h.start(web(nil, b.ip))
-	nft("delete table " + table)
-	serves("b")
-}
-
-// The kernel's own nft accepts every transaction of every story.
-func TestStoriesOnTheRealThing(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal(files, err)
-	}
-	nft, err := knftables.New(knftables.IPv4Family, "orlog-test-stories")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		archive, err := txtar.ParseFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var prev *Ruleset
-		for _, f := range archive.Files {
-			if !strings.HasSuffix(f.Name, ".yaml") {
-				continue
-			}
-			var o objects
-			if len(bytes.TrimSpace(f.Data)) > 0 {
-				o = parse(t, f.Data)
-			}
-			next := Compute(testConfig, o.services, o.slices, o.pods)
-			tx := nft.NewTransaction()
-			difference(tx, prev, next, present{})
-			if tx.NumOperations() > 0 {
-				if err := nft.Run(t.Context(), tx); err != nil {
-					t.Errorf("%s %s: %v", file, f.Name, err)
-				}
-			}
-			prev = next
-		}
-		tx := nft.NewTransaction()
-		tx.Delete(&knftables.Table{})
-		if err := nft.Run(context.Background(), tx); err != nil {
-			t.Errorf("%s: %v", file, err)
-		}
-	}
-}
-
-// How long a change takes to become rules where there are many services.
-func BenchmarkSync(b *testing.B) {
-	o, err := Options{Config: testConfig, Table: "orlog-test-bench"}.complete()
-	if err != nil {
-		b.Fatal(err)
-	}
-	p, err := New(o)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer p.Teardown(context.Background())
-	for i := range 1000 {
-		w := web(func(s *corev1.Service) { s.Spec.ClusterIP = fmt.Sprintf("10.96.%d.%d", i/250, i%250+1) })
-		w.services[0].Name, w.slices[0].Name = fmt.Sprint("web-", i), fmt.Sprint("web-", i)
-		w.slices[0].Labels[discoveryv1.LabelServiceName] = w.services[0].Name
-		for e := range 10 {
-			w.slices[0].Endpoints = append(w.slices[0].Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.244.%d.%d", i/250, e)}})
-		}
-		p.Service("default", w.services[0].Name, w.services[0])
-		p.EndpointSlice("default", w.slices[0].Name, w.slices[0])
-	}
-	start := time.Now()
-	if err := p.sync(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportMetric(float64(time.Since(start).Milliseconds()), "first-ms")
-	for i := 0; b.Loop(); i++ {
-		p.EndpointSlice("default", "x", web(nil, fmt.Sprintf("10.0.0.%d", i%200)).slices[0])
-		s := web(func(s *corev1.Service) { s.Spec.ClusterIP = "10.96.255.1" }).services[0]
-		p.Service("default", "x", s)
-		if err := p.sync(b.Context()); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -75,11 +75,11 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := a.openProxy()
+	s, err := a.openServices()
 	if err != nil {
 		return nil, err
 	}
-	a.parts = append(parts, part{name: "service proxy", run: func(ctx context.Context) error { return a.runProxy(ctx, p) }})
+	a.parts = append(parts, part{name: "services", run: s.run})
 	if o.Tunnel != nil {
 		a.parts = append(a.parts, part{name: "node API", run: func(ctx context.Context) error { return a.serve(ctx, r) }})
 	}

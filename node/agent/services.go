@@ -6,60 +6,79 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 
 	"golang.org/x/sync/errgroup"
 	v1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/node/dns"
 	"github.com/orlog-io/orlog/node/proxy"
 	"github.com/orlog-io/orlog/projections"
 )
 
-// interesting tells which objects a node's projection keeps.
-func interesting(key events.Key) bool {
-	switch key.GroupResource() {
-	case "pods", "configmaps", "secrets", "services", "endpointslices.discovery.k8s.io", "nodes", "namespaces":
-		return true
-	}
-	return false
+// services makes services reachable on the node: the rules for their addresses, and their names. names is nil where
+// the cluster has no DNS address.
+type services struct {
+	a     *Agent
+	rules *proxy.Proxy
+	names *dns.Server
 }
 
-func (a *Agent) openProxy() (*proxy.Proxy, error) {
+func (a *Agent) openServices() (*services, error) {
 	options, err := proxyOptions(a.o)
 	if err != nil {
 		return nil, err
 	}
-	return proxy.New(options)
+	s := &services{a: a}
+	if s.rules, err = proxy.New(options); err != nil {
+		return nil, err
+	}
+	if a.o.ClusterDNS == "" {
+		return s, nil
+	}
+	address, err := netip.ParseAddr(a.o.ClusterDNS)
+	if err != nil {
+		return nil, fmt.Errorf("agent options: ClusterDNS: %w", err)
+	}
+	s.names, err = dns.New(dns.Options{Listen: []netip.AddrPort{netip.AddrPortFrom(address, 53)}, Link: a.o.Bridge, Domain: a.o.ClusterDomain,
+		Networks: []netip.Prefix{options.ClusterCIDR, options.ServiceCIDR}, ResolvConf: a.o.ResolvConf, Log: a.log})
+	return s, err
 }
 
-// runProxy feeds the service proxy from the projection. It begins when that has caught up: until then the rules of
-// before stay.
-func (a *Agent) runProxy(ctx context.Context, p *proxy.Proxy) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-a.caughtUp:
-	}
+// run feeds rules and names from the projection until ctx ends. Names are answered from the first moment. The rules
+// are written when the projection has caught up: until then those of before stand.
+func (s *services) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, sel := range []projections.Selector{{Resource: "services"}, {Group: "discovery.k8s.io", Resource: "endpointslices"}, {Resource: "pods"}} {
 		handed := make(chan struct{})
-		g.Go(func() error { return a.feed(ctx, sel, p, handed) })
+		g.Go(func() error { return s.feed(ctx, sel, handed) })
 		select {
 		case <-handed:
 		case <-ctx.Done():
 		}
 	}
-	g.Go(func() error { return p.Run(ctx) })
+	if s.names != nil {
+		g.Go(func() error { return s.names.Run(ctx) })
+	}
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.a.caughtUp:
+			return s.rules.Run(ctx)
+		}
+	})
 	return g.Wait()
 }
 
 // feed hands over all selected objects, closes handed, and hands over what changes until ctx ends.
-func (a *Agent) feed(ctx context.Context, sel projections.Selector, p *proxy.Proxy, handed chan struct{}) error {
+func (s *services) feed(ctx context.Context, sel projections.Selector, handed chan struct{}) error {
 	known := map[events.Key]bool{}
 	for ctx.Err() == nil {
-		w := a.o.Store.Watch(a.o.Store.Position(), sel)
-		err := a.handAll(sel, p, known)
+		w := s.a.o.Store.Watch(s.a.o.Store.Position(), sel)
+		err := s.handAll(sel, known)
 		if handed != nil {
 			close(handed)
 			handed = nil
@@ -68,8 +87,8 @@ func (a *Agent) feed(ctx context.Context, sel projections.Selector, p *proxy.Pro
 			var changes []projections.Change
 			changes, err = w.Next(ctx)
 			for i := 0; i < len(changes) && err == nil; i++ {
-				known[changes[i].Next.Key] = changes[i].Next.Exists()
-				err = a.handOver(p, changes[i].Next)
+				known[changes[i].Next.Key] = true
+				err = s.handOver(changes[i].Next)
 			}
 		}
 		w.Close()
@@ -81,22 +100,22 @@ func (a *Agent) feed(ctx context.Context, sel projections.Selector, p *proxy.Pro
 }
 
 // handAll hands over the present: what is there, and what was known and is gone.
-func (a *Agent) handAll(sel projections.Selector, p *proxy.Proxy, known map[events.Key]bool) error {
-	v := a.o.Store.Now()
+func (s *services) handAll(sel projections.Selector, known map[events.Key]bool) error {
+	v := s.a.o.Store.Now()
 	defer v.Close()
 	now := map[events.Key]bool{}
-	for s, err := range v.List(sel, "") {
+	for state, err := range v.List(sel, "") {
 		if err != nil {
 			return err
 		}
-		now[s.Key] = true
-		if err := a.handOver(p, s); err != nil {
+		now[state.Key] = true
+		if err := s.handOver(state); err != nil {
 			return err
 		}
 	}
 	for key := range known {
 		if !now[key] {
-			if err := a.handOver(p, events.State{Key: key}); err != nil {
+			if err := s.handOver(events.State{Key: key}); err != nil {
 				return err
 			}
 		}
@@ -106,30 +125,40 @@ func (a *Agent) handAll(sel projections.Selector, p *proxy.Proxy, known map[even
 	return nil
 }
 
-// handOver tells the proxy of one object.
-func (a *Agent) handOver(p *proxy.Proxy, s events.State) error {
-	switch s.Key.Resource {
+// handOver passes on one object, nil where it is gone.
+func (s *services) handOver(state events.State) error {
+	namespace, name := state.Key.Namespace, state.Key.Name
+	switch state.Key.Resource {
 	case "services":
-		svc, err := living[v1.Service](s)
+		svc, err := living[v1.Service](state)
 		if err != nil {
 			return err
 		}
-		p.Service(s.Key.Namespace, s.Key.Name, svc)
+		s.rules.Service(namespace, name, svc)
+		if s.names != nil {
+			s.names.Service(namespace, name, svc)
+		}
 	case "endpointslices":
-		slice, err := living[discoveryv1.EndpointSlice](s)
+		slice, err := living[discoveryv1.EndpointSlice](state)
 		if err != nil {
 			return err
 		}
-		p.EndpointSlice(s.Key.Namespace, s.Key.Name, slice)
+		s.rules.EndpointSlice(namespace, name, slice)
+		if s.names != nil {
+			s.names.EndpointSlice(namespace, name, slice)
+		}
 	case "pods":
-		pod, err := living[v1.Pod](s)
+		if state.Node != "" && state.Node != s.a.o.NodeName {
+			return nil
+		}
+		pod, err := living[v1.Pod](state)
 		if err != nil {
 			return err
 		}
-		if pod != nil && pod.Spec.NodeName != a.o.NodeName {
+		if pod != nil && pod.Spec.NodeName != s.a.o.NodeName {
 			pod = nil
 		}
-		p.Pod(s.Key.Namespace, s.Key.Name, pod)
+		s.rules.Pod(namespace, name, pod)
 	}
 	return nil
 }
@@ -144,4 +173,13 @@ func living[T any](s events.State) (*T, error) {
 		return nil, fmt.Errorf("decoding %s: %w", s.Key, err)
 	}
 	return out, nil
+}
+
+// interesting tells which objects a node's projection keeps.
+func interesting(key events.Key) bool {
+	switch key.GroupResource() {
+	case "pods", "configmaps", "secrets", "services", "endpointslices.discovery.k8s.io", "nodes", "namespaces":
+		return true
+	}
+	return false
 }

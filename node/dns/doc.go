@@ -15,7 +15,8 @@
 // several of them can live in one process, start and stop. What stays global: its metrics, in the default registry
 // of the Prometheus client, are shared by all servers of a process; its own log lines go to the standard logger; and
 // importing it registers a few flags ("dns.port" and the like) in the standard flag set, which nobody here parses. It
-// costs the process 8 MiB of file-backed memory, much of which the agent needs anyway, and 1-2 MiB of its own.
+// adds 10 MiB to the resident memory of a process that knows the Kubernetes types already: 9 of the binary's pages and
+// 1 of its own.
 //
 // # On which address
 //

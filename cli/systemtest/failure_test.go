@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -173,11 +172,11 @@ func TestKillOrlogdAndAgent(t *testing.T) {
 		}
 	}
 
-	fails(the.orlogd.stop(syscall.SIGKILL))
+	fails(the.kill(&the.orlogd))
 	fails(the.startOrlogd())
 	unchanged("after kill -9 of orlogd")
 
-	fails(the.agent.stop(syscall.SIGKILL))
+	fails(the.kill(&the.agent))
 	// What changes while the agent is away is caught up when it returns.
 	must(t, "kubectl", "scale", "deployment/web", "-n", ns, "--replicas=4")
 	fails(the.startAgent())
@@ -191,8 +190,8 @@ func TestKillOrlogdAndAgent(t *testing.T) {
 
 	// A container that dies while both are gone is restarted, with its exit code, when they return.
 	victim := pods(t, ns, webSelector)[0]
-	fails(the.agent.stop(syscall.SIGKILL))
-	fails(the.orlogd.stop(syscall.SIGKILL))
+	fails(the.kill(&the.agent))
+	fails(the.kill(&the.orlogd))
 	must(t, "kill", append([]string{"-9"}, containerPIDs(t, victim)...)...)
 	fails(the.startOrlogd())
 	fails(the.startAgent())

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -89,7 +90,9 @@ func TestExampleConsumerSeesTheSame(t *testing.T) {
 	ns := namespace(t)
 	must(t, "kubectl", "create", "configmap", "consumed", "-n", ns, "--from-literal=a=1")
 	bin := filepath.Join(t.TempDir(), "consumer")
-	must(t, "go", "build", "-o", bin, repositoryFile(t, "deploy/examples/tail-go"))
+	if out, err := exec.Command("go", "build", "-o", bin, repositoryFile(t, "deploy/examples/tail-go")).CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
 	url, err := os.ReadFile(filepath.Join(the.dir, "orlogd", "nats-url"))
 	if err != nil {
 		t.Fatal(err)

@@ -54,16 +54,17 @@ func TestDemoRunsAndItsServiceAnswers(t *testing.T) {
 	}
 	spread("the host", func() (string, error) { return get("http://" + ip + "/") })
 
-	must(t, "kubectl", "run", "asker", "-n", ns, "--image=orlog.local/test/busybox:1", "--restart=Never", "--", "-c", "sleep 3600")
-	must(t, "kubectl", "wait", "-n", ns, "--for=condition=Ready", "pod/asker", "--timeout=30s")
-	spread("a pod", func() (string, error) {
-		return the.run("kubectl", "exec", "-n", ns, "asker", "--", "wget", "-q", "-O-", "-T", "3", "http://"+ip+"/")
-	})
+	asker := pods(t, ns, webSelector)[0].Name // one of the pods behind the service: it reaches itself through it, too
+	for _, url := range []string{"http://" + ip + "/", "http://web." + ns + ".svc.cluster.local/", "http://web/"} {
+		spread("a pod by "+url, func() (string, error) {
+			return the.run("kubectl", "exec", "-n", ns, asker, "--", "/demo-web", "get", url)
+		})
+	}
 }
 
 func TestOrlogAppliesTheWholeDemo(t *testing.T) {
 	must(t, "orlog", "apply", "-f", repositoryFile(t, "deploy/demo/"))
-	t.Cleanup(func() { must(t, "orlog", "delete", "-f", repositoryFile(t, "deploy/demo/"), "--timeout=90s") })
+	t.Cleanup(func() { must(t, "orlog", "delete", "-f", repositoryFile(t, "deploy/demo/"), "--timeout=90s", "--ignore-not-found") })
 	readyPods(t, "default", webSelector, 3)
 	readyPods(t, "demo", "app=workers", 2)
 	readyPods(t, "demo", "app=hello", 1)

@@ -4,7 +4,8 @@
 //	GET /healthz  200 once the server is up
 //	GET /crash    ends the process with exit code 3
 //
-// "demo-web version" prints the version and ends: something to exec in a container that has no shell.
+// For exec in a container that has no shell, "demo-web version" prints the version, and "demo-web get URL" asks
+// a URL and prints the answer.
 // The version is the environment's VERSION, or the one compiled in with -X main.version.
 package main
 
@@ -13,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
 	"os"
@@ -29,8 +31,14 @@ func main() {
 		log.Fatalf("hostname: %v", err)
 	}
 	v := cmp.Or(os.Getenv("VERSION"), version)
-	if len(os.Args) == 2 && os.Args[1] == "version" {
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "version":
 		fmt.Println("version", v)
+		return
+	case len(os.Args) == 3 && os.Args[1] == "get":
+		if err := get(os.Args[2]); err != nil {
+			log.Fatal(err)
+		}
 		return
 	}
 	mux := http.NewServeMux()
@@ -57,4 +65,18 @@ func main() {
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		log.Fatal(err)
 	}
+}
+
+func get(url string) error {
+	client := http.Client{Timeout: 3 * time.Second}
+	res, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, res.Status)
+	}
+	_, err = io.Copy(os.Stdout, res.Body)
+	return err
 }

@@ -62,7 +62,7 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.events = newRecorder(o.Client, o.NodeName, a.log)
+	a.events = newRecorder(o.eventClient, o.NodeName, a.log)
 	return a, nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/orlog-io/orlog/node/image"
 	"github.com/orlog-io/orlog/node/network"
@@ -67,7 +68,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	o.Network = podNetwork{n}
 	parts = append(parts, part{name: "network pool", run: func(ctx context.Context) error { n.Run(ctx); return nil }, close: n.Close})
 	if o.Client == nil && o.Rest != nil {
-		if o.Client, err = kubernetes.NewForConfig(o.Rest); err != nil {
+		if err := o.connect(); err != nil {
 			return nil, fmt.Errorf("agent options: Rest: %w", err)
 		}
 	}
@@ -84,6 +85,20 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 		a.parts = append(a.parts, part{name: "node API", run: func(ctx context.Context) error { return a.serve(ctx, r) }})
 	}
 	return a, nil
+}
+
+// connect makes the API clients. Pods wait for their tokens, so these are asked for without delay; Kubernetes Events
+// are a courtesy and must not drown the API.
+func (o *Options) connect() (err error) {
+	config := rest.CopyConfig(o.Rest)
+	config.QPS = -1
+	if o.Client, err = kubernetes.NewForConfig(config); err != nil {
+		return err
+	}
+	config = rest.CopyConfig(o.Rest)
+	config.QPS, config.Burst = 50, 100
+	o.eventClient, err = kubernetes.NewForConfig(config)
+	return err
 }
 
 // lockDir takes the data folder for this process alone.

@@ -39,6 +39,8 @@ type Options struct {
 	// Client is used for the Node object, tokens and Kubernetes Events; nil: none of these. Open makes it from Rest.
 	Client kubernetes.Interface
 	Rest   *rest.Config
+	// eventClient is the same with a limit, for Events.
+	eventClient kubernetes.Interface
 	// Tunnel is where the node's HTTP API (logs, exec, attach, port-forward) is served; nil: it is not.
 	Tunnel events.Tunnel
 	// PlainHTTP names registries that speak HTTP without TLS.
@@ -132,6 +134,9 @@ func (o *Options) complete() error {
 		if missing {
 			return fmt.Errorf("agent options: %s is required", name)
 		}
+	}
+	if o.eventClient == nil {
+		o.eventClient = o.Client
 	}
 	for _, dir := range []string{o.DataDir, o.LogDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"github.com/go-logr/logr"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
@@ -13,6 +14,7 @@ import (
 	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/tools/reference"
+	"k8s.io/klog/v2"
 
 	"github.com/orlog-io/orlog/node/agent/ladder"
 	"github.com/orlog-io/orlog/node/probe"
@@ -39,7 +41,7 @@ func newRecorder(client kubernetes.Interface, node string, log *slog.Logger) *re
 	if client == nil {
 		return r
 	}
-	r.cast = record.NewBroadcaster()
+	r.cast = record.NewBroadcaster(record.WithContext(klog.NewContext(context.Background(), logr.FromSlogHandler(log.Handler()))))
 	r.sink = &typedv1.EventSinkImpl{Interface: client.CoreV1().Events("")}
 	r.rec = r.cast.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: node})
 	return r

@@ -64,7 +64,9 @@ func TestDemoRunsAndItsServiceAnswers(t *testing.T) {
 
 func TestOrlogAppliesTheWholeDemo(t *testing.T) {
 	must(t, "orlog", "apply", "-f", repositoryFile(t, "deploy/demo/"))
-	t.Cleanup(func() { must(t, "orlog", "delete", "-f", repositoryFile(t, "deploy/demo/"), "--timeout=90s", "--ignore-not-found") })
+	t.Cleanup(func() {
+		must(t, "orlog", "delete", "-f", repositoryFile(t, "deploy/demo/"), "--timeout=90s", "--ignore-not-found")
+	})
 	readyPods(t, "default", webSelector, 3)
 	readyPods(t, "demo", "app=workers", 2)
 	readyPods(t, "demo", "app=hello", 1)

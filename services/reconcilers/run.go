@@ -6,19 +6,24 @@ import (
 	"fmt"
 	"log/slog"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/projections"
 	"github.com/orlog-io/orlog/services/loop"
+	"github.com/orlog-io/orlog/services/reconcilers/daemonset"
 	"github.com/orlog-io/orlog/services/reconcilers/deployment"
 	"github.com/orlog-io/orlog/services/reconcilers/endpoints"
 	"github.com/orlog-io/orlog/services/reconcilers/garbage"
+	"github.com/orlog-io/orlog/services/reconcilers/job"
 	"github.com/orlog-io/orlog/services/reconcilers/namespace"
+	"github.com/orlog-io/orlog/services/reconcilers/narrator"
 	"github.com/orlog-io/orlog/services/reconcilers/nodelifecycle"
 	"github.com/orlog-io/orlog/services/reconcilers/pod"
 	"github.com/orlog-io/orlog/services/reconcilers/replicaset"
 	"github.com/orlog-io/orlog/services/reconcilers/serviceaccount"
+	"github.com/orlog-io/orlog/services/reconcilers/statefulset"
 )
 
 // Options configure Run.
@@ -26,7 +31,7 @@ type Options struct {
 	// Store is the reconcilers' projection of the log, VolatileStore that of the volatile log (leases).
 	// Neither needs history, and somebody else lets them follow their logs.
 	Store, VolatileStore *projections.Store
-	// Log and Volatile are the logs, asked only for their ends at the start. Volatile may be nil.
+	// Log is read by the narrator, else only asked for its end at the start, as Volatile is, which may be nil.
 	Log, Volatile events.Log
 	// Rest reaches the gateway as somebody who may impersonate service accounts.
 	Rest *rest.Config
@@ -43,6 +48,10 @@ func All(o Options) []loop.Decider {
 		serviceaccount.RootCA{PEM: o.RootCA},
 		deployment.Reconciler{},
 		replicaset.Reconciler{},
+		daemonset.Reconciler{},
+		statefulset.Reconciler{},
+		job.Reconciler{},
+		job.Expiry{},
 		endpoints.Slices{},
 		endpoints.Legacy{},
 		pod.Collector{},
@@ -88,5 +97,11 @@ func run(ctx context.Context, o Options) error {
 		}
 		bound = append(bound, loop.Bound{Decider: d, Performer: p})
 	}
-	return loop.Run(ctx, to, bound...)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return loop.Run(ctx, to, bound...) })
+	g.Go(func() error {
+		return narrator.Run(ctx, narrator.Options{Store: to.Store, Log: o.Log, Logger: o.Logger,
+			Performer: func(as loop.Identity) (loop.Performer, error) { return loop.NewREST(o.Rest, as) }})
+	})
+	return g.Wait()
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/orlog-io/orlog/node/agent/outbox"
 	"github.com/orlog-io/orlog/node/probe"
+	"github.com/orlog-io/orlog/node/stats"
 	"github.com/orlog-io/orlog/node/volume"
 	"github.com/orlog-io/orlog/projections"
 )
@@ -26,6 +27,7 @@ type Agent struct {
 	probes  *probe.Manager
 	events  *recorder
 	sources sources
+	usage   *stats.Reader
 
 	starts chan struct{} // one token for each pod that may start at once
 	pulls  chan struct{}
@@ -52,6 +54,9 @@ func New(o Options) (*Agent, error) {
 	a.sources = sources{a}
 	var err error
 	if a.machine, err = readMachine(o); err != nil {
+		return nil, err
+	}
+	if a.usage, err = stats.New(); err != nil {
 		return nil, err
 	}
 	if a.volumes, err = volume.New(filepath.Join(o.DataDir, "volumes"), a.sources); err != nil {

@@ -126,7 +126,14 @@ func (a *Agent) Pods() []v1.Pod {
 
 // serve answers the requests that come through the tunnel, until ctx ends.
 func (a *Agent) serve(ctx context.Context, r *runc.Runtime) error {
-	handler := stream.New(stream.Options{Runtime: r, Lookup: a.Lookup, PodNetNS: a.PodNetNS, Pods: a.Pods, Logger: a.log})
+	metrics, err := a.metrics()
+	if err != nil {
+		return err
+	}
+	handler := http.NewServeMux()
+	handler.Handle("/", stream.New(stream.Options{Runtime: r, Lookup: a.Lookup, PodNetNS: a.PodNetNS, Pods: a.Pods, Logger: a.log}))
+	handler.HandleFunc("GET /stats/summary", a.serveSummary)
+	handler.Handle("GET /metrics", metrics)
 	for ctx.Err() == nil {
 		listener, err := a.o.Tunnel.Listen(a.o.NodeName)
 		if err != nil {

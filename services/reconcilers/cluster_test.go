@@ -148,7 +148,12 @@ func (c *controlPlane) answer(node string, e events.Event) error {
 		ready, phase, verb = corev1.ConditionFalse, corev1.PodFailed, "stopped"
 	}
 	now := metav1.Now()
-	status := corev1.PodStatus{Phase: phase, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}}, StartTime: &now, Conditions: []corev1.PodCondition{
+	var ended []corev1.ContainerStatus
+	if p.Spec.RestartPolicy != corev1.RestartPolicyAlways && p.DeletionTimestamp == nil {
+		ready, phase, verb = corev1.ConditionFalse, corev1.PodSucceeded, "stopped"
+		ended = []corev1.ContainerStatus{{Name: "c", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: now}}}}
+	}
+	status := corev1.PodStatus{Phase: phase, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}}, StartTime: &now, ContainerStatuses: ended, Conditions: []corev1.PodCondition{
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: ready, LastTransitionTime: now}}}
 	b, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": e.UID}, "status": status})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -144,4 +145,46 @@ func TestDeletionsReachDependents(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestOtherWorkloads runs a DaemonSet, a StatefulSet and an indexed Job, and rolls the first two.
+func TestOtherWorkloads(t *testing.T) {
+	c := newControlPlane(t)
+	c.addNode("n1")
+	c.addNode("n2")
+	pods := func(restart corev1.RestartPolicy, image string) corev1.PodTemplateSpec {
+		return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}},
+			Spec: corev1.PodSpec{RestartPolicy: restart, Containers: []corev1.Container{{Name: "c", Image: image}}}}
+	}
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
+	apps := c.client.AppsV1()
+	_, err := apps.DaemonSets("kube-system").Create(c.ctx, &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DaemonSetSpec{Selector: selector, Template: pods("", "v1")}}, metav1.CreateOptions{})
+	c.must(err)
+	_, err = apps.StatefulSets("default").Create(c.ctx, &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.StatefulSetSpec{
+		Replicas: new(int32(3)), ServiceName: "web", Selector: selector, Template: pods("", "v1")}}, metav1.CreateOptions{})
+	c.must(err)
+	_, err = c.client.BatchV1().Jobs("default").Create(c.ctx, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "work"}, Spec: batchv1.JobSpec{
+		Completions: new(int32(4)), Parallelism: new(int32(2)), CompletionMode: new(batchv1.IndexedCompletion), TTLSecondsAfterFinished: new(int32(1)), Template: pods(corev1.RestartPolicyNever, "v1")}}, metav1.CreateOptions{})
+	c.must(err)
+	at := func(generation int64) func(*loop.View) bool {
+		return func(v *loop.View) bool {
+			d, s := loop.DaemonSets.Get(v, "kube-system", "web"), loop.StatefulSets.Get(v, "default", "web")
+			return d.Status.ObservedGeneration == generation && d.Status.NumberAvailable == 2 && d.Status.UpdatedNumberScheduled == 2 &&
+				s.Status.ObservedGeneration == generation && s.Status.AvailableReplicas == 3 && s.Status.CurrentReplicas == 3 && s.Status.CurrentRevision == s.Status.UpdateRevision
+		}
+	}
+	t.Log("job done after", c.eventually("job complete", func(v *loop.View) bool {
+		j := loop.Jobs.Get(v, "default", "work")
+		return j != nil && j.Status.CompletionTime != nil && j.Status.CompletedIndexes == "0-3" && j.Status.Succeeded == 4
+	}))
+	t.Log("sets ready after", c.eventually("sets ready", at(1)))
+	patch := []byte(`{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"v2"}]}}}}`)
+	_, err = apps.DaemonSets("kube-system").Patch(c.ctx, "web", types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	c.must(err)
+	_, err = apps.StatefulSets("default").Patch(c.ctx, "web", types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	c.must(err)
+	t.Log("rolled after", c.eventually("sets rolled", at(2)))
+	c.eventually("job expired", func(v *loop.View) bool {
+		return loop.Jobs.Get(v, "default", "work") == nil && len(loop.Pods.List(v, "default")) == 3
+	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/projections"
 	"github.com/orlog-io/orlog/services/gateway"
+	"github.com/orlog-io/orlog/services/notary"
 	"github.com/orlog-io/orlog/services/reconcilers"
 	"github.com/orlog-io/orlog/services/scheduler"
 )
@@ -44,6 +45,15 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 		}
 	}
 
+	signer, err := notary.Open(notary.Options{Dir: filepath.Join(o.dataDir, "notary"), Origin: "orlog/" + o.clusterName, Logger: logger})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, signer.Close()) }()
+	if err := signer.CheckLog(ctx, logs.log); err != nil {
+		return err
+	}
+
 	// The followers outlive the services that read what they fold.
 	follow, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopFollowing()
@@ -63,6 +73,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 			return fmt.Errorf("a projection stopped: %w", context.Cause(follow))
 		}
 	})
+	services.Go(func() error { return signer.Run(serve, logs.log) })
 	startServices(services, serve, o, stores, logs, logger)
 	err = services.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,7 @@ type options struct {
 	kubeconfig       string
 	nodeKubeconfig   string
 	nodeName         string
+	clusterName      string
 	serviceCIDR      string
 	clusterDomain    string
 	natsURL          string
@@ -35,6 +37,7 @@ func addFlags(f *pflag.FlagSet) {
 	f.String("kubeconfig", "/etc/orlog/kubeconfig", "where to write the administrator's kubeconfig")
 	f.String("node-kubeconfig", "/etc/orlog/node.kubeconfig", "where to write the kubeconfig of this machine's node agent")
 	f.String("node-name", "", "name of this machine's node (default: the host name)")
+	f.String("cluster-name", "orlog", "name of the cluster in the notary's signed checkpoints; it stays for the cluster's life")
 	f.String("service-cidr", "10.96.0.0/16", "where ClusterIPs come from")
 	f.String("cluster-domain", "cluster.local", "DNS domain of the cluster")
 	f.String("nats-url", "", "external NATS servers, comma-separated (default: NATS runs inside orlogd)")
@@ -44,6 +47,8 @@ func addFlags(f *pflag.FlagSet) {
 	f.String("log-format", "text", "text or json")
 }
 
+var clusterNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
+
 func readOptions(s *settings.Settings) (o options, err error) {
 	o = options{
 		dataDir:          s.String("data-dir"),
@@ -52,6 +57,7 @@ func readOptions(s *settings.Settings) (o options, err error) {
 		kubeconfig:       s.String("kubeconfig"),
 		nodeKubeconfig:   s.String("node-kubeconfig"),
 		nodeName:         s.String("node-name"),
+		clusterName:      s.String("cluster-name"),
 		serviceCIDR:      s.String("service-cidr"),
 		clusterDomain:    s.String("cluster-domain"),
 		natsURL:          s.String("nats-url"),
@@ -59,6 +65,9 @@ func readOptions(s *settings.Settings) (o options, err error) {
 	}
 	if o.dataDir, err = filepath.Abs(o.dataDir); err != nil {
 		return o, fmt.Errorf("data-dir: %w", err)
+	}
+	if !clusterNamePattern.MatchString(o.clusterName) {
+		return o, fmt.Errorf("cluster-name %q: want letters, digits, dots and dashes", o.clusterName)
 	}
 	host, port, err := net.SplitHostPort(s.String("nats-listen"))
 	if err != nil {

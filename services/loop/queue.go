@@ -273,10 +273,3 @@ func (q *queue) closeWith(ctx context.Context) func() bool {
 		q.arrived.Broadcast()
 	})
 }
-
-// depth is how many keys wait.
-func (q *queue) depth() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.order)
-}

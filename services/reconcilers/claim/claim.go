@@ -21,7 +21,8 @@ type Object[T any] interface {
 
 // Of returns the objects of the resource that belong to owner, those about to be adopted included, and the
 // patches that adopt and release. owner's reference on what it adopts is ref. adoptable may refuse an orphan.
-func Of[T any, P Object[T]](v *loop.View, r loop.Resource[T], owner metav1.Object, ref metav1.OwnerReference, selector labels.Selector, adoptable func(P) bool) ([]P, []loop.Effect) {
+func Of[T any, P Object[T]](v *loop.View, r loop.Resource[T], owner metav1.Object, ref metav1.OwnerReference, selector labels.Selector,
+	adoptable func(P) bool) ([]P, []loop.Effect) {
 	var mine []P
 	var effects []loop.Effect
 	for _, o := range r.OwnedBy(v, string(owner.GetUID())) {

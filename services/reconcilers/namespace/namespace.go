@@ -101,7 +101,8 @@ func report(d *loop.Decision, ns *corev1.Namespace, contents []loop.Meta, now ti
 	}
 	next := ns.DeepCopy()
 	set(next, corev1.NamespaceContentRemaining, "SomeResourcesRemain", "Some resources are remaining: "+count(remaining, "%s has %d resource instances"), now)
-	set(next, corev1.NamespaceFinalizersRemaining, "SomeFinalizersRemain", "Some content in the namespace has finalizers remaining: "+count(finalizers, "%s in %d resource instances"), now)
+	set(next, corev1.NamespaceFinalizersRemaining, "SomeFinalizersRemain",
+		"Some content in the namespace has finalizers remaining: "+count(finalizers, "%s in %d resource instances"), now)
 	if !equality.Semantic.DeepEqual(ns.Status, next.Status) {
 		d.Do(loop.Namespaces.UpdateStatus(next))
 	}
@@ -125,5 +126,6 @@ func set(ns *corev1.Namespace, t corev1.NamespaceConditionType, reason, message 
 			return
 		}
 	}
-	ns.Status.Conditions = append(ns.Status.Conditions, corev1.NamespaceCondition{Type: t, Status: corev1.ConditionTrue, Reason: reason, Message: message, LastTransitionTime: metav1.NewTime(now)})
+	ns.Status.Conditions = append(ns.Status.Conditions, corev1.NamespaceCondition{Type: t, Status: corev1.ConditionTrue,
+		Reason: reason, Message: message, LastTransitionTime: metav1.NewTime(now)})
 }

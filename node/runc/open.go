@@ -17,7 +17,7 @@ import (
 const (
 	hostnameFile = "hostname"
 	pauseID      = "_pause" // the container that holds a shared PID namespace
-	helloTimeout = 10 * time.Second
+	shimPatience = 10 * time.Second
 )
 
 // OpenSandbox makes sure that the sandbox exists and that its shim runs: it starts one, or finds the one that
@@ -84,7 +84,7 @@ func (r *Runtime) shimOf(ctx context.Context, p *pod) (int, error) {
 
 // hello asks for the shim's process id, and so whether it works.
 func (r *Runtime) hello(ctx context.Context, id string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	reply, err := r.call(ctx, id, shim.Request{Op: shim.OpHello})
 	return reply.PID, err

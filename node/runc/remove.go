@@ -147,7 +147,7 @@ func (r *Runtime) closeSandbox(ctx context.Context, p *pod, dir string) error {
 		return err
 	}
 	// Asked first, so that nothing is started any more; what the shim cannot kill in time dies below.
-	asked, cancel := context.WithTimeout(ctx, helloTimeout)
+	asked, cancel := context.WithTimeout(ctx, r.patience)
 	_, err = r.call(asked, p.id, shim.Request{Op: shim.OpShutdown})
 	cancel()
 	if err != nil && !errors.Is(err, ErrShimGone) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/orlog-io/orlog/node/shim"
 )
@@ -172,4 +173,19 @@ func TestShimOutsideAgentCgroup(t *testing.T) {
 	if err != nil || !strings.Contains(string(data), "0::"+shimsCgroup+"\n") {
 		t.Errorf("the shim's cgroups: %s %v", data, err)
 	}
+}
+
+// A shim that hangs does not keep its sandbox from being closed.
+func TestCloseWithHungShim(t *testing.T) {
+	b := newBench(t)
+	b.patience = 100 * time.Millisecond
+	s := b.sandbox("hung")
+	b.run(s, b.container("a", "sleep 1000"))
+	if err := syscall.Kill(shimOf(t, b, s), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.CloseSandbox(b.ctx, s); err != nil {
+		t.Error(err)
+	}
+	b.assertClean()
 }

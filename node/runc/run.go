@@ -159,6 +159,10 @@ func (r *Runtime) surroundings(rec record, shimPID int) surroundings {
 		sandbox: rec.Sandbox, podDir: r.podDir(rec.Sandbox.ID), shimPID: shimPID, pausePID: rec.Pause,
 		cgroup: rec.Sandbox.cgroup(), cgroupV2: r.cgroups.v2, own: r.own, oomScoreMin: r.oomScoreMin,
 		devices: allDevices,
+		exists: func(path string) bool {
+			_, err := os.Lstat(path)
+			return err == nil
+		},
 	}
 }
 

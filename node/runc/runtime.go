@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/orlog-io/orlog/node/shim"
 )
@@ -32,6 +33,7 @@ type Runtime struct {
 	own         capabilitySet
 	oomScoreMin int
 	shims       shimHome
+	patience    time.Duration // with a shim that does not answer
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -61,7 +63,7 @@ func New(o Options) (*Runtime, error) {
 	if o.Warn == nil {
 		o.Warn = func(string, ...any) {}
 	}
-	r := &Runtime{opts: o, hub: newHub(), pods: map[string]*pod{}}
+	r := &Runtime{opts: o, hub: newHub(), pods: map[string]*pod{}, patience: shimPatience}
 	var err error
 	if r.boot, err = bootID(); err != nil {
 		return nil, err

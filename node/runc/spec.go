@@ -22,6 +22,7 @@ type surroundings struct {
 	own         capabilitySet
 	oomScoreMin int
 	devices     func() ([]specs.LinuxDevice, error) // of the host, for privileged containers
+	exists      func(path string) bool              // on the host, in /proc and /sys
 }
 
 // buildSpec writes down a container in the OCI's words. It depends on nothing but its arguments and, for a
@@ -86,7 +87,8 @@ func confine(spec *specs.Spec, c Container, s surroundings, caps []string) error
 	}
 	spec.Linux.Resources.Devices = append([]specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},
 		deviceRules(spec.Linux.Devices, c.Devices)...)
-	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = defaultMasked, defaultReadonly
+	// What this kernel does not have need not be hidden: runc would search for each in turn, safely and slowly.
+	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = filter(defaultMasked, s.exists), filter(defaultReadonly, s.exists)
 	if c.Security.MaskedPaths != nil {
 		spec.Linux.MaskedPaths = c.Security.MaskedPaths
 	}
@@ -102,6 +104,16 @@ func confine(spec *specs.Spec, c Container, s surroundings, caps []string) error
 		}
 	}
 	return nil
+}
+
+func filter(paths []string, keep func(string) bool) []string {
+	kept := []string{}
+	for _, p := range paths {
+		if keep(p) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
 }
 
 // environment gives a program the PATH it expects, and TERM on a terminal, where nobody has.

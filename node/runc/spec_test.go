@@ -15,6 +15,7 @@ func testSurroundings(edit ...func(*surroundings)) surroundings {
 		sandbox: Sandbox{ID: "uid", NetNS: "/run/netns/x", Hostname: "web"}, podDir: "/state/uid", shimPID: 7,
 		cgroup: "/orlog/poduid", own: capabilitySet{}, oomScoreMin: -1000,
 		devices: func() ([]specs.LinuxDevice, error) { return []specs.LinuxDevice{{Path: "/dev/all", Type: "c"}}, nil },
+		exists:  func(path string) bool { return path != "/proc/acpi" },
 	}
 	for _, name := range capabilityNames {
 		s.own[name] = true
@@ -78,7 +79,7 @@ func TestSpecProcess(t *testing.T) {
 
 func TestSpecPrivileged(t *testing.T) {
 	plain := testSpec(t, Container{}, testSurroundings()).Linux
-	if len(plain.MaskedPaths) == 0 || len(plain.ReadonlyPaths) == 0 || plain.Seccomp != nil || plain.Resources.Devices[0].Allow {
+	if len(plain.MaskedPaths) != len(defaultMasked)-1 || slices.Contains(plain.MaskedPaths, "/proc/acpi") || len(plain.ReadonlyPaths) == 0 || plain.Seccomp != nil || plain.Resources.Devices[0].Allow {
 		t.Errorf("plain %+v", plain)
 	}
 	spec := testSpec(t, Container{Security: Security{Privileged: true, Seccomp: SeccompRuntimeDefault}}, testSurroundings())

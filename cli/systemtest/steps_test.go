@@ -139,13 +139,21 @@ func readyPods(t *testing.T, ns, selector string, n int) []corev1.Pod {
 	return got
 }
 
-// containerPIDs are the pids on the host of the processes whose executable is named as the test image's
-// program, by the pod that they belong to: read from cgroups, so that no word of Orlog's is taken for it.
+// containerPIDs are the pids on the host of a pod's processes, read from cgroups, so that no word of Orlog's is
+// taken for it.
 func containerPIDs(t *testing.T, p corev1.Pod) []string {
 	t.Helper()
-	procs, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	pids, err := pidsOf(p)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return pids
+}
+
+func pidsOf(p corev1.Pod) ([]string, error) {
+	procs, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		return nil, err
 	}
 	var pids []string
 	for _, f := range procs {
@@ -157,7 +165,7 @@ func containerPIDs(t *testing.T, p corev1.Pod) []string {
 			pids = append(pids, filepath.Base(filepath.Dir(f)))
 		}
 	}
-	return pids
+	return pids, nil
 }
 
 // get asks a URL from the host of the cluster.

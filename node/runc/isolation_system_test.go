@@ -109,6 +109,34 @@ func TestSharedProcessNamespace(t *testing.T) {
 	}
 }
 
+// The death of a shared PID namespace is noticed, and opening the sandbox again mends it.
+func TestPauseKilled(t *testing.T) {
+	b := newBench(t)
+	s := b.sandbox("pausekill", func(s *Sandbox) { s.ShareProcessNamespace = true })
+	b.run(s, b.container("a", "sleep 1000"))
+	rec, err := b.readSandbox(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(rec.Pause, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if st := b.wait(s, "a-0"); st.ExitCode != 137 {
+		t.Errorf("container of a dead namespace: %+v", st)
+	}
+	b.await("the namespace's end", func() bool {
+		alive, err := b.Alive(b.ctx, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !alive
+	})
+	b.sandbox("pausekill", func(s *Sandbox) { s.ShareProcessNamespace = true })
+	if got := b.says(s, "again", "ps"); !strings.Contains(got, "/pause") {
+		t.Errorf("ps: %q", got)
+	}
+}
+
 func TestHostProcessNamespace(t *testing.T) {
 	b := newBench(t)
 	s := b.sandbox("hostpid", func(s *Sandbox) { s.HostPID, s.HostIPC = true, true })

@@ -16,7 +16,6 @@ import (
 
 const (
 	hostnameFile = "hostname"
-	pauseID      = "_pause" // the container that holds a shared PID namespace
 	shimPatience = 10 * time.Second
 )
 
@@ -39,7 +38,7 @@ func (r *Runtime) OpenSandbox(ctx context.Context, s Sandbox) error {
 	}
 	if alive {
 		r.watch(p)
-		return nil
+		return r.mendPause(ctx, p)
 	}
 	if err := r.recover(ctx, p); err != nil {
 		return err
@@ -128,10 +127,7 @@ func (r *Runtime) open(ctx context.Context, p *pod, s Sandbox) error {
 	if !s.ShareProcessNamespace {
 		return nil
 	}
-	if rec.Pause, err = r.startPause(ctx, p, rec); err != nil {
-		return err
-	}
-	return writeJSON(filepath.Join(dir, sandboxFile), rec)
+	return r.startPause(ctx, p, rec)
 }
 
 // mountShm mounts the pod's /dev/shm, once.

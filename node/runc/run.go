@@ -181,48 +181,6 @@ func (r *Runtime) runc(sandboxID string) shim.Runc {
 	return shim.Runc{Path: r.opts.RuncPath, Root: filepath.Join(r.podDir(sandboxID), runcDir)}
 }
 
-// startPause starts the container whose one process is the first of the shared PID namespace: the shim's own
-// binary, alone in its root.
-func (r *Runtime) startPause(ctx context.Context, p *pod, rec record) (int, error) {
-	if err := r.discard(ctx, p, rec.Sandbox, pauseID); err != nil {
-		return 0, err
-	}
-	dir := shim.ContainerDir(r.podDir(p.id), pauseID)
-	layer := filepath.Join(dir, "layer")
-	if err := os.MkdirAll(layer, 0o755); err != nil {
-		return 0, err
-	}
-	c := Container{
-		ID: pauseID, Name: "pause", Layers: []string{layer}, Args: []string{"/pause", "pause"}, OOMScoreAdj: -998,
-		Env: []string{"GOMAXPROCS=1"},
-		UID: 65535, GID: 65535,
-		Mounts:   []Mount{{Source: r.opts.ShimPath, Target: "/pause", ReadOnly: true}},
-		Security: Security{DropCapabilities: []string{"ALL"}, ReadOnlyRoot: true, Seccomp: SeccompRuntimeDefault},
-	}
-	shimPID, err := r.shimOf(ctx, p)
-	if err != nil {
-		return 0, err
-	}
-	spec, err := buildSpec(c, r.surroundings(rec, shimPID))
-	if err != nil {
-		return 0, err
-	}
-	if err := mountOverlay(dir, c.Layers); err != nil {
-		return 0, err
-	}
-	if err := writeJSON(filepath.Join(dir, specFile), spec); err != nil {
-		return 0, err
-	}
-	reply, err := r.call(ctx, p.id, shim.Request{Op: shim.OpRun, ID: pauseID, Run: r.runSpec(rec, c, dir)})
-	if err != nil {
-		return 0, err
-	}
-	if st := reply.Containers[0]; st.State != Running {
-		return 0, fmt.Errorf("start the shared PID namespace: %s", st.Message)
-	}
-	return reply.Containers[0].PID, nil
-}
-
 // Status returns every container of the sandbox, whatever its state, by name and attempt. A sandbox whose shim
 // has died is cleaned up first.
 func (r *Runtime) Status(ctx context.Context, sandboxID string) ([]Status, error) {

@@ -1,9 +1,7 @@
 package runc
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/orlog-io/orlog/node/shim"
@@ -92,28 +90,4 @@ func (r *Runtime) buried(p *pod) (ended bool, err error) {
 	r.mu.Unlock()
 	r.hub.report(Event{SandboxID: p.id})
 	return true, nil
-}
-
-// Alive says whether the sandbox is complete: its shim runs, and the process that holds a shared PID namespace.
-// Where it is not, OpenSandbox makes it so, after which its containers must be run again.
-func (r *Runtime) Alive(ctx context.Context, sandboxID string) (bool, error) {
-	rec, err := r.readSandbox(sandboxID)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	alive, err := r.alive(ctx, sandboxID)
-	if !alive || err != nil || !rec.Sandbox.ShareProcessNamespace {
-		return alive, err
-	}
-	reply, err := r.call(ctx, sandboxID, shim.Request{Op: shim.OpStatus, ID: pauseID})
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("sandbox %s: %w", sandboxID, err)
-	}
-	return reply.Containers[0].State == Running, nil
 }

@@ -107,7 +107,8 @@ func (s *Server) startContainer(c *container) (<-chan syscall.WaitStatus, error)
 		defer os.Remove(filepath.Join(spec.Dir, ttySocket))
 	}
 	pid, exit, err := s.do(runcCall{
-		runc: spec.Runc, dir: spec.Dir, args: append(args, spec.ID), files: std.child, env: runcEnv, started: c.starting,
+		runc: spec.Runc, dir: spec.Dir, args: append(args, spec.ID), files: std.child, env: runcEnv,
+		started: func(pid int) { s.starting(c, pid) },
 	})
 	if err != nil {
 		return nil, err
@@ -125,11 +126,15 @@ func (s *Server) startContainer(c *container) (<-chan syscall.WaitStatus, error)
 	return exit, nil
 }
 
-// starting notes which process is runc; a container told to die meanwhile dies with it.
-func (c *container) starting(pid int) {
+// starting notes which process is runc; a container told to die before that dies with it now.
+func (s *Server) starting(c *container, pid int) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.runcPID = pid
+	killed := c.killed
+	c.mu.Unlock()
+	if killed {
+		s.reaper.kill(pid, unix.SIGKILL)
+	}
 }
 
 // failed records that the container never ran.
@@ -216,10 +221,10 @@ func (s *Server) signal(c *container, sig syscall.Signal) error {
 	}
 	c.mu.Unlock()
 	switch {
-	case state == Running && sig == unix.SIGKILL && c.spec.SharedPID:
-		killAll(c.spec.ProcsFile)
-		return nil
 	case state == Running:
+		if sig == unix.SIGKILL && c.spec.SharedPID {
+			killAll(c.spec.ProcsFile)
+		}
 		if err := s.reaper.kill(pid, sig); err != nil && !errors.Is(err, unix.ESRCH) {
 			return err
 		}

@@ -12,6 +12,39 @@ import (
 	"github.com/orlog-io/orlog/node/shim"
 )
 
+// dial connects to a pod's shim. The error wraps ErrShimGone where there is none.
+func (r *Runtime) dial(ctx context.Context, id string) (*shim.Conn, func(), error) {
+	conn, err := shim.Dial(r.podDir(id))
+	if err != nil {
+		if gone(err) {
+			err = fmt.Errorf("sandbox %s: %w", id, ErrShimGone)
+		}
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	return conn, func() {
+		stop()
+		conn.Close()
+	}, nil
+}
+
+// call asks the shim one thing. The errors are those of this package.
+func (r *Runtime) call(ctx context.Context, id string, req shim.Request) (shim.Reply, error) {
+	conn, done, err := r.dial(ctx, id)
+	if err != nil {
+		return shim.Reply{}, err
+	}
+	defer done()
+	if err := conn.Send(req); err != nil {
+		return shim.Reply{}, callError(ctx, id, req.Op, err)
+	}
+	var reply shim.Reply
+	if _, err := conn.Recv(&reply); err != nil {
+		return shim.Reply{}, callError(ctx, id, req.Op, err)
+	}
+	return reply, replyError(id, req, reply)
+}
+
 // gone says whether the error of a connection means that no shim is at its other end.
 func gone(err error) bool {
 	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, io.EOF) ||

@@ -74,6 +74,9 @@ func New(o Options) (*Runtime, error) {
 	if r.oomScoreMin, err = oomScoreMin(r.own); err != nil {
 		return nil, err
 	}
+	if !r.own["SYS_RESOURCE"] {
+		o.Warn("without CAP_SYS_RESOURCE no container's oom_score_adj can be lower than this process's", "lowest", r.oomScoreMin)
+	}
 	self, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)

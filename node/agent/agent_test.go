@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/orlog-io/orlog/events"
@@ -157,5 +159,92 @@ func TestImageThatCannotBePulledAndMissingConfig(t *testing.T) {
 	b.awaitReady(q)
 	if env := strings.Join(b.world.specs["main"].Env, " "); env != "A=b" {
 		t.Errorf("environment %q", env)
+	}
+}
+
+// Whatever the agent had just done when it died, it goes on from there and does nothing twice.
+func TestDeathAfterEveryStep(t *testing.T) {
+	for _, call := range []string{"connect web", "open web", "run web/main 0", "signal main terminated", "close web", "disconnect"} {
+		t.Run(call, func(t *testing.T) {
+			b := newBench(t)
+			b.world.crash = call
+			p := pod("web", nil)
+			revive := func() {
+				<-b.done
+				b.stop()
+				b.start()
+			}
+			b.want(p, "bound")
+			early := strings.HasSuffix(call, "web") && call != "close web" || strings.HasPrefix(call, "run")
+			if early {
+				revive()
+			}
+			st := b.awaitReady(p)
+			if st.ContainerStatuses[0].RestartCount != 0 {
+				t.Errorf("restarts: %d", st.ContainerStatuses[0].RestartCount)
+			}
+			now := metav1.NewTime(time.Now())
+			p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &now, p.Spec.TerminationGracePeriodSeconds
+			b.want(p, "termination-requested")
+			if !early {
+				revive()
+			}
+			st = b.await(p, "stopped", func(verb string, _ *v1.PodStatus) bool { return verb == "stopped" })
+			if end := st.ContainerStatuses[0].State.Terminated; end == nil || end.ExitCode != 143 {
+				t.Errorf("exit: %+v", st.ContainerStatuses[0].State)
+			}
+			calls := strings.Join(b.world.told(), ",")
+			for _, once := range []string{"connect web", "run web/main 0", "close web", "disconnect"} {
+				if n := strings.Count(calls, once); n != 1 {
+					t.Errorf("%s: %d times in %s", once, n, calls)
+				}
+			}
+			verbs := map[string]int{}
+			for _, e := range b.reports(p) {
+				verbs[string(e.Verb())]++
+			}
+			if verbs["started"] != 1 || verbs["stopped"] != 1 || verbs["failed"]+verbs["exited"] != 1 {
+				t.Errorf("reports: %v", verbs)
+			}
+		})
+	}
+}
+
+func TestAdmission(t *testing.T) {
+	b := newBench(t)
+	port := func(ip string) func(*v1.Pod) {
+		return func(p *v1.Pod) {
+			p.Spec.Containers[0].Ports = []v1.ContainerPort{{ContainerPort: 80, HostPort: 8080, HostIP: ip}}
+		}
+	}
+	first, clash, other := pod("first", port("192.0.2.1")), pod("clash", port("")), pod("other", port("192.0.2.2"))
+	b.want(first, "bound")
+	b.awaitReady(first)
+	b.want(clash, "bound")
+	b.want(other, "bound")
+	b.awaitReady(other)
+	st := b.await(clash, "rejected", func(verb string, st *v1.PodStatus) bool { return st.Phase == v1.PodFailed })
+	if st.Reason != "NodePorts" || len(st.ContainerStatuses) != 0 {
+		t.Errorf("status %+v", st)
+	}
+	huge := pod("huge", func(p *v1.Pod) {
+		p.Spec.Containers[0].Resources.Requests = v1.ResourceList{v1.ResourceCPU: resource.MustParse("100000")}
+	})
+	b.want(huge, "bound")
+	st = b.await(huge, "rejected", func(_ string, st *v1.PodStatus) bool { return st.Phase == v1.PodFailed })
+	if st.Reason != "OutOfcpu" || !strings.Contains(st.Message, "requested: 100000000, used: 0") {
+		t.Errorf("status %s %s", st.Reason, st.Message)
+	}
+}
+
+func TestFallbackMessage(t *testing.T) {
+	var log strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&log, "2026-11-20T14:05:00.0Z stderr F line %d\n", i)
+	}
+	log.WriteString("2026-11-20T14:05:00.0Z stderr P half \n2026-11-20T14:05:00.0Z stderr F line\n")
+	got := fallback([]byte(log.String()))
+	if n := strings.Count(got, "\n"); n != fallbackLines || !strings.HasPrefix(got, "line 21\n") || !strings.HasSuffix(got, "line 99\nhalf line\n") {
+		t.Errorf("%d lines: %q", n, got)
 	}
 }

@@ -33,6 +33,8 @@ type world struct {
 	news   chan runc.Event
 	calls  []string
 	ignore map[string]bool // containers, by name, that ignore SIGTERM
+	crash  string          // the call after which the agent dies, once
+	dies   func()
 }
 
 func newWorld() *world {
@@ -41,7 +43,12 @@ func newWorld() *world {
 }
 
 func (w *world) did(format string, args ...any) {
-	w.calls = append(w.calls, fmt.Sprintf(format, args...))
+	call := fmt.Sprintf(format, args...)
+	w.calls = append(w.calls, call)
+	if w.crash == call {
+		w.crash = ""
+		w.dies()
+	}
 }
 
 func (w *world) OpenSandbox(_ context.Context, s runc.Sandbox) error {
@@ -195,6 +202,7 @@ type bench struct {
 	dir   string
 	agent *Agent
 	stop  func()
+	done  <-chan struct{}
 }
 
 func newBench(t *testing.T) *bench {
@@ -218,8 +226,10 @@ func (b *bench) start() {
 		b.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	b.world.dies = cancel
 	done := make(chan error, 1)
 	go func() { done <- b.agent.Run(ctx) }()
+	b.done = ctx.Done()
 	b.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

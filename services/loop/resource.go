@@ -33,6 +33,7 @@ var (
 	ConfigMaps      = namespaced[corev1.ConfigMap]("", "v1", "configmaps", "ConfigMap")
 	ServiceAccounts = namespaced[corev1.ServiceAccount]("", "v1", "serviceaccounts", "ServiceAccount")
 	Claims          = namespaced[corev1.PersistentVolumeClaim]("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+	Quotas          = namespaced[corev1.ResourceQuota]("", "v1", "resourcequotas", "ResourceQuota")
 	Namespaces      = cluster[corev1.Namespace]("", "v1", "namespaces", "Namespace")
 	Nodes           = cluster[corev1.Node]("", "v1", "nodes", "Node")
 	Deployments     = namespaced[appsv1.Deployment]("apps", "v1", "deployments", "Deployment")
@@ -45,6 +46,8 @@ var (
 	EndpointSlices  = namespaced[discoveryv1.EndpointSlice]("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 	Budgets         = namespaced[policyv1.PodDisruptionBudget]("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 	Leases          = volatile(namespaced[coordinationv1.Lease]("coordination.k8s.io", "v1", "leases", "Lease"))
+
+	ReplicationControllers = namespaced[corev1.ReplicationController]("", "v1", "replicationcontrollers", "ReplicationController")
 )
 
 func namespaced[T any](group, version, resource, kind string) Resource[T] {

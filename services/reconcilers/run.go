@@ -14,6 +14,7 @@ import (
 	"github.com/orlog-io/orlog/services/loop"
 	"github.com/orlog-io/orlog/services/reconcilers/daemonset"
 	"github.com/orlog-io/orlog/services/reconcilers/deployment"
+	"github.com/orlog-io/orlog/services/reconcilers/disruption"
 	"github.com/orlog-io/orlog/services/reconcilers/endpoints"
 	"github.com/orlog-io/orlog/services/reconcilers/garbage"
 	"github.com/orlog-io/orlog/services/reconcilers/job"
@@ -54,6 +55,7 @@ func All(o Options) []loop.Decider {
 		job.Expiry{},
 		endpoints.Slices{},
 		endpoints.Legacy{},
+		disruption.Reconciler{},
 		pod.Collector{},
 		garbage.Collector{},
 		namespace.Reconciler{},

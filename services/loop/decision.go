@@ -70,6 +70,10 @@ type Decision struct {
 	Again time.Duration
 	// Park: decide again when a decider's Input.Wakes sees the world change.
 	Park bool
+	// Refused, where not nil, says what else to do where an effect failed for a reason that will not pass by
+	// itself (a quota, an invalid object), which is how a controller tells its user. It is as pure as the decision
+	// and the key is decided again all the same. Batches do without.
+	Refused func(error) []Effect
 }
 
 // Do adds a step of the given effects; none: no step.

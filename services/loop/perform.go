@@ -78,7 +78,16 @@ func (u *unit) perform(ctx context.Context, w work, d Decision) error {
 		}
 		all = errors.Join(all, u.step(ctx, w, step.Effects))
 	}
-	return all
+	if d.Refused == nil || all == nil || ctx.Err() != nil || errors.Is(all, events.ErrConflict) || errors.Is(all, events.ErrUnavailable) {
+		return all
+	}
+	more := d.Refused(all)
+	for _, e := range more {
+		if !u.spec.declared(e) {
+			return errors.Join(all, fmt.Errorf("decider %s: effect %s on %s is not among its declared outputs: %w", u.spec.Name, e.Verb, e.Key, events.ErrInvalid))
+		}
+	}
+	return errors.Join(all, u.step(ctx, w, more))
 }
 
 // parallel is how many effects of a step are under way at once at most.

@@ -23,6 +23,7 @@ import (
 	"github.com/orlog-io/orlog/services/reconcilers/nodelifecycle"
 	"github.com/orlog-io/orlog/services/reconcilers/pod"
 	"github.com/orlog-io/orlog/services/reconcilers/replicaset"
+	"github.com/orlog-io/orlog/services/reconcilers/replicationcontroller"
 	"github.com/orlog-io/orlog/services/reconcilers/serviceaccount"
 	"github.com/orlog-io/orlog/services/reconcilers/statefulset"
 )
@@ -49,6 +50,7 @@ func All(o Options) []loop.Decider {
 		serviceaccount.RootCA{PEM: o.RootCA},
 		deployment.Reconciler{},
 		replicaset.Reconciler{},
+		replicationcontroller.Reconciler{},
 		daemonset.Reconciler{},
 		statefulset.Reconciler{},
 		job.Reconciler{},

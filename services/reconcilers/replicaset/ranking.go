@@ -14,9 +14,16 @@ import (
 
 var phaseOrder = map[corev1.PodPhase]int{corev1.PodPending: 0, corev1.PodUnknown: 1, corev1.PodRunning: 2}
 
-// leastMissed orders pods by how little their deletion hurts, least first: unassigned, pending, not ready,
-// cheap by annotation, doubled up on a node, ready for the shortest time, often restarted, young.
-func leastMissed(active, related []*corev1.Pod, now time.Time) []*corev1.Pod {
+// leastMissed orders pods by how little their deletion hurts, least first: unassigned, pending, not ready, not
+// yet available, cheap by annotation, doubled up on a node, ready for the shortest time, often restarted, young.
+//
+// Upstream does not ask whether a pod is available. But a Deployment counts on it: it scales old ReplicaSets down
+// by what is not available of them, and on maxUnavailable holding none the less.
+func leastMissed(active, related []*corev1.Pod, minReadySeconds int32, now time.Time) []*corev1.Pod {
+	available := func(p *corev1.Pod) bool {
+		yes, _ := replica.Available(p, minReadySeconds, now)
+		return yes
+	}
 	onNode := map[string]int{}
 	for _, p := range related {
 		onNode[p.Spec.NodeName]++
@@ -27,6 +34,7 @@ func leastMissed(active, related []*corev1.Pod, now time.Time) []*corev1.Pod {
 			yesFirst(a.Spec.NodeName == "", b.Spec.NodeName == ""),
 			cmp.Compare(phaseOrder[a.Status.Phase], phaseOrder[b.Status.Phase]),
 			yesFirst(replica.Ready(a) == nil, replica.Ready(b) == nil),
+			yesFirst(!available(a), !available(b)),
 			cmp.Compare(deletionCost(a), deletionCost(b)),
 			-cmp.Compare(onNode[a.Spec.NodeName], onNode[b.Spec.NodeName]),
 			youngerFirst(readyTime(a), readyTime(b), now),

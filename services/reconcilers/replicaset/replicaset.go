@@ -11,7 +11,6 @@ import (
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/services/loop"
-	"github.com/orlog-io/orlog/services/reconcilers/claim"
 	"github.com/orlog-io/orlog/services/reconcilers/replica"
 )
 
@@ -61,62 +60,16 @@ func ofPod(v *loop.View, c loop.Change) []events.Key {
 }
 
 // Decide decides about one ReplicaSet.
-func (Reconciler) Decide(v *loop.View, key events.Key, now time.Time) (d loop.Decision) {
+func (Reconciler) Decide(v *loop.View, key events.Key, now time.Time) loop.Decision {
 	rs := loop.ReplicaSets.At(v, key)
 	if rs == nil {
-		return d
+		return loop.Decision{}
 	}
-	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
-	if err != nil {
-		return d // the API admits no such selector; an object from elsewhere can only be left alone
-	}
-	ref := *metav1.NewControllerRef(rs, loop.ReplicaSets.GVK())
-	pods, claims := claim.Of(v, loop.Pods, rs, ref, selector, replica.Active)
-	d.Do(claims...)
-	var active, ending []*corev1.Pod
-	for _, p := range pods {
-		switch {
-		case replica.Active(p):
-			active = append(active, p)
-		case !replica.Finished(p):
-			ending = append(ending, p)
-		}
-	}
-	if rs.DeletionTimestamp == nil {
-		manage(v, &d, rs, ref, active, now)
-	}
-	status, wait := statusOf(rs, active, ending, now)
-	if rs.Generation != rs.Status.ObservedGeneration || !equality.Semantic.DeepEqual(rs.Status, status) {
+	return Set{ReplicaSet: rs, Kind: loop.ReplicaSets.GVK(), related: related, Report: func(status appsv1.ReplicaSetStatus) (loop.Effect, bool) {
 		next := rs.DeepCopy()
 		next.Status = status
-		d.Do(loop.ReplicaSets.UpdateStatus(next))
-	}
-	if wait > 0 {
-		d.AgainIn(wait)
-	}
-	return d
-}
-
-// manage creates what is missing or deletes what is too much.
-func manage(v *loop.View, d *loop.Decision, rs *appsv1.ReplicaSet, ref metav1.OwnerReference, active []*corev1.Pod, now time.Time) {
-	want := 1
-	if rs.Spec.Replicas != nil {
-		want = int(*rs.Spec.Replicas)
-	}
-	var effects []loop.Effect
-	switch missing := want - len(active); {
-	case missing > 0:
-		names := replica.Names(v, loop.Pods, rs.Namespace, rs.Name+"-", string(rs.UID))
-		for range min(missing, burst) {
-			p := replica.NewPod(&rs.Spec.Template, rs.Namespace, names.Next(), rs.Name+"-", ref)
-			effects = append(effects, loop.Pods.Create(p))
-		}
-	case missing < 0:
-		for _, p := range leastMissed(active, related(v, rs), now)[:min(-missing, burst)] {
-			effects = append(effects, loop.Pods.Delete(p))
-		}
-	}
-	d.Do(effects...)
+		return loop.ReplicaSets.UpdateStatus(next), equality.Semantic.DeepEqual(rs.Status, status)
+	}}.Decide(v, now)
 }
 
 // related returns the active pods of all ReplicaSets that share rs's controller, rs itself included.

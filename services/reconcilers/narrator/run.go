@@ -55,6 +55,10 @@ func Run(ctx context.Context, o Options) error {
 	if o.Store == nil || o.Log == nil || o.Performer == nil {
 		return fmt.Errorf("narrator: %w: Store, Log and Performer are required", events.ErrInvalid)
 	}
+	return newNarrator(o).run(ctx)
+}
+
+func newNarrator(o Options) *narrator {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -62,9 +66,8 @@ func Run(ctx context.Context, o Options) error {
 		o.Now = time.Now
 	}
 	o.Logger = o.Logger.With("decider", "narrator")
-	n := &narrator{Options: o, memory: newMemory(), performers: map[string]loop.Performer{},
+	return &narrator{Options: o, memory: newMemory(), performers: map[string]loop.Performer{},
 		budget: flowcontrol.NewTokenBucketRateLimiter(writesPerSecond, writesAtOnce)}
-	return n.run(ctx)
 }
 
 // restart is how long the narrator waits after a failure, at first and at most.

@@ -24,8 +24,8 @@ var (
 	statefulSets     = controller("statefulset-controller")
 	jobs             = controller("job-controller")
 	cronJobs         = controller("cronjob-controller")
-	taintEviction    = controller("taint-eviction-controller")
 	nodes            = controller("node-controller")
+	taintEviction    = voice{component: "taint-eviction-controller", as: nodes.as} // upstream has no role of that name
 	daemonSets       = voice{component: "daemonset-controller", as: loop.ServiceAccount("daemon-set-controller")}
 )
 
@@ -38,7 +38,8 @@ var tales = func() []tale {
 	out := []tale{
 		{events.Desired, "", "pods", scheduler, scheduled},
 		{events.Observed, "", "pods", scheduler, unschedulable},
-		{events.Desired, "", "pods", taintEviction.as.User, evicted},
+		{events.Desired, "", "pods", nodes.as.User, evicted},
+		{events.Desired, "", "pods", controllers + taintEviction.component, evicted},
 		{events.Desired, "apps", "replicasets", deployments.as.User, scaled},
 		{events.Desired, "batch", "jobs", cronJobs.as.User, dependents(cronJobs, "Created job %[1]s", "Deleted job %[1]s")},
 		{events.Observed, "batch", "jobs", jobs.as.User, jobTurned},

@@ -9,11 +9,14 @@ import (
 	"github.com/orlog-io/orlog/node/agent/ladder"
 )
 
-// admit decides whether the node takes a pod: it must have the resources and the host ports free. Admissions come
+// admit decides whether the node takes a pod: it must suit the pod, and have the resources and the host ports free. Admissions come
 // one at a time, so that no two pods count on the same ones.
 func (a *Agent) admit(pod *v1.Pod) ladder.Outcome {
 	a.admits.Lock()
 	defer a.admits.Unlock()
+	if o := a.suits(pod); o != nil {
+		return ladder.Outcome{Reject: o}
+	}
 	used, pods, ports := v1.ResourceList{}, int64(0), map[hostPort]bool{}
 	for _, w := range a.all() {
 		other, counts := w.holds()

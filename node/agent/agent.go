@@ -91,6 +91,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.spawn("watching "+w.sel.Resource, func() error { return a.watch(ctx, w) })
 	}
 	a.spawn("catching up", func() error { return a.catchUp(ctx) })
+	a.spawn("housekeeping", func() error { return a.housekeeping(ctx) })
 	a.spawn("node", func() error { return a.reportNode(ctx) })
 	if a.o.Volatile != nil {
 		a.spawn("heartbeat", func() error { return a.heartbeat(ctx) })

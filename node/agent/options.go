@@ -39,6 +39,8 @@ type Options struct {
 	// Client is used for the Node object, tokens and Kubernetes Events; nil: none of these. Open makes it from Rest.
 	Client kubernetes.Interface
 	Rest   *rest.Config
+	// sandboxes is where the runtime keeps what containers write.
+	sandboxes string
 	// eventClient is the same with a limit, for Events.
 	eventClient kubernetes.Interface
 	// Tunnel is where the node's HTTP API (logs, exec, attach, port-forward) is served; nil: it is not.
@@ -135,6 +137,7 @@ func (o *Options) complete() error {
 			return fmt.Errorf("agent options: %s is required", name)
 		}
 	}
+	o.sandboxes = filepath.Join(o.DataDir, "runc")
 	if o.eventClient == nil {
 		o.eventClient = o.Client
 	}

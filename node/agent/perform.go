@@ -142,7 +142,7 @@ func (w *worker) open(ctx context.Context, pod *v1.Pod) ladder.Outcome {
 	if sc := pod.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
 		box.Sysctls = map[string]string{}
 		for _, s := range sc.Sysctls {
-			box.Sysctls[s.Name] = s.Value
+			box.Sysctls[sysctlName(s.Name)] = s.Value
 		}
 	}
 	err := w.a.o.Runtime.OpenSandbox(ctx, box)

@@ -60,6 +60,7 @@ func (w *worker) startContainer(ctx context.Context, pod *v1.Pod, name string) l
 		}
 		return fail(err, "CreateContainerError")
 	}
+	o.User = userOf(container)
 	if rec.ID != "" {
 		if err := w.a.o.Runtime.Remove(ctx, w.uid, rec.ID); err != nil && !errors.Is(err, runc.ErrNotFound) {
 			return fail(err, "CreateContainerError")
@@ -83,6 +84,14 @@ func (w *worker) startContainer(ctx context.Context, pod *v1.Pod, name string) l
 	w.containerEvent(pod, name, v1.EventTypeNormal, "Created", "Container created")
 	w.containerEvent(pod, name, v1.EventTypeNormal, "Started", "Container started")
 	return o
+}
+
+func userOf(c runc.Container) *v1.ContainerUser {
+	u := &v1.LinuxContainerUser{UID: int64(c.UID), GID: int64(c.GID)}
+	for _, g := range c.Groups {
+		u.SupplementalGroups = append(u.SupplementalGroups, int64(g))
+	}
+	return &v1.ContainerUser{Linux: u}
 }
 
 // containerSpec is everything that the runtime needs to know.

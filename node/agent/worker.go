@@ -22,9 +22,10 @@ type worker struct {
 	seen    seen // newest
 	unsaved bool // seen is newer than pod.json
 	gone    bool
-	runtime bool // the runtime has news
-	source  bool // a configMap or secret changed
-	labels  bool // the pod's metadata changed
+	evict   string // why the node wants the pod gone
+	runtime bool   // the runtime has news
+	source  bool   // a configMap or secret changed
+	labels  bool   // the pod's metadata changed
 	done    []finished
 	wake    chan struct{} // capacity 1
 
@@ -110,6 +111,14 @@ func sameMap(a, b map[string]string) bool {
 func (w *worker) vanish() {
 	w.mu.Lock()
 	w.gone = true
+	w.mu.Unlock()
+	w.wakeUp()
+}
+
+// evictFor has the pod stopped, for the reason that the message gives.
+func (w *worker) evictFor(message string) {
+	w.mu.Lock()
+	w.evict = message
 	w.mu.Unlock()
 	w.wakeUp()
 }
@@ -244,7 +253,7 @@ func (w *worker) verdicts(name string) ladder.Verdicts {
 
 func (w *worker) situation() ladder.Situation {
 	w.mu.Lock()
-	s := ladder.Situation{Pod: w.seen.Pod, Gone: w.gone, Record: w.rec, Instances: w.instances, Blind: w.blind, Now: time.Now(),
+	s := ladder.Situation{Pod: w.seen.Pod, Gone: w.gone, Record: w.rec, Instances: w.instances, Blind: w.blind, Evict: w.evict, Now: time.Now(),
 		Probes: map[string]ladder.Verdicts{}, Busy: map[string]bool{}}
 	w.mu.Unlock()
 	for name := range w.rec.Containers {

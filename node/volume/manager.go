@@ -42,6 +42,9 @@ func New(dir string, sources Sources) (*Manager, error) {
 // ErrUnsupported: a volume of a kind that this node cannot make.
 var ErrUnsupported = errors.New("unsupported volume")
 
+// Dir is the folder of all volumes of a pod.
+func (m *Manager) Dir(uid string) string { return m.podDir(uid) }
+
 func (m *Manager) podDir(uid string) string { return filepath.Join(m.dir, uid) }
 
 func (m *Manager) volumeDir(uid, name string) string {

@@ -46,6 +46,9 @@ func (s Situation) containerStatus(c *v1.Container, k class) v1.ContainerStatus 
 	}
 	if rec.ID != "" {
 		cs.ContainerID = IDPrefix + rec.ID
+		cs.Resources, cs.AllocatedResources = c.Resources.DeepCopy(), c.Resources.Requests.DeepCopy()
+		cs.VolumeMounts = mountStatuses(c)
+		cs.User = rec.User.DeepCopy()
 	}
 	if rec.Last != nil {
 		cs.LastTerminationState.Terminated = rec.Last.state()
@@ -67,6 +70,22 @@ func (s Situation) containerStatus(c *v1.Container, k class) v1.ContainerStatus 
 		cs.State.Waiting = s.waiting(c, k, rec)
 	}
 	return cs
+}
+
+func mountStatuses(c *v1.Container) []v1.VolumeMountStatus {
+	var out []v1.VolumeMountStatus
+	for _, m := range c.VolumeMounts {
+		st := v1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
+		if m.ReadOnly {
+			mode := v1.RecursiveReadOnlyDisabled
+			if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != v1.RecursiveReadOnlyDisabled {
+				mode = v1.RecursiveReadOnlyEnabled
+			}
+			st.RecursiveReadOnly = &mode
+		}
+		out = append(out, st)
+	}
+	return out
 }
 
 // counted tells whether a container that never ran belongs to the pod's failure: its turn had come when the pod was

@@ -13,15 +13,16 @@ type Outcome struct {
 	// Reason is the waiting reason that a failure shows as: ErrImagePull, CreateContainerConfigError, ...
 	Reason string
 
-	Reject   *Rejection // Admit: the node refuses the pod
-	NetNS    string     // Connect
-	IPs      []string   // Connect
-	ImageID  string     // Pull
-	Fetched  bool       // Pull: it was not here before
-	Image    string     // Start: the reference in the spec
-	ID       string     // Start
-	Attempt  int        // Start
-	Instance *Instance  // Start: what runs. Exited: how it ended; nil where the runtime has lost it
+	Reject   *Rejection        // Admit: the node refuses the pod
+	NetNS    string            // Connect
+	IPs      []string          // Connect
+	ImageID  string            // Pull
+	Fetched  bool              // Pull: it was not here before
+	Image    string            // Start: the reference in the spec
+	ID       string            // Start
+	Attempt  int               // Start
+	User     *v1.ContainerUser // Start
+	Instance *Instance         // Start: what runs. Exited: how it ended; nil where the runtime has lost it
 	// Ended: Start: the container was made and could not be started; it counts as an attempt that failed.
 	Ended bool
 	// Exit message: what the container itself said (termination message).
@@ -121,7 +122,7 @@ func (c *Container) didStart(o Outcome, now time.Time) {
 		c.raiseBackoff(now)
 		c.Last = c.Exit
 	}
-	c.ID, c.Attempt, c.Image = o.ID, o.Attempt, o.Image
+	c.ID, c.Attempt, c.Image, c.User = o.ID, o.Attempt, o.Image, o.User
 	c.Exit, c.Trouble, c.Kill = nil, nil, nil
 	c.Hooked, c.Passed, c.Ready, c.Again = false, false, false, false
 	c.StartedAt = now

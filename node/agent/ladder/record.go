@@ -65,6 +65,8 @@ type Container struct {
 	// Pulled: the image for the next attempt is at hand. Fetched: it had to come from a registry.
 	Pulled  bool `json:"pulled,omitempty"`
 	Fetched bool `json:"fetched,omitempty"`
+	// User is who the current attempt runs as.
+	User *v1.ContainerUser `json:"user,omitempty"`
 	// StartedAt is when the current attempt began to run.
 	StartedAt time.Time `json:"startedAt,omitzero"`
 	// Exit is how the current attempt ended, Last how the attempt before it did.

@@ -157,7 +157,7 @@ func (r *runner) dispatch(changes []Change, volatile bool) error {
 		}
 		r.orphans.note(c)
 		for _, u := range r.units {
-			u.mark(v, c)
+			u.mark(v, c, volatile)
 		}
 	}
 	if v.Err() != nil {

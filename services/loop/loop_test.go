@@ -93,6 +93,7 @@ func start(t *testing.T, w *looptest.World, d loop.Decider, p loop.Performer) {
 			t.Errorf("the loop ended with %v", err)
 		}
 	})
+	synctest.Wait() // it follows the projection from here on
 }
 
 func key(name string) events.Key { return loop.ConfigMaps.Key("default", name) }
@@ -239,6 +240,32 @@ func TestParkedKeysWakeWithTheWorld(t *testing.T) {
 			t.Errorf("decided %v", p.saw())
 		}
 	})
+}
+
+// TestWakesWhatIsAboutToPark changes the world while a decision is under way that has not seen the change.
+func TestWakesWhatIsAboutToPark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := looptest.NewWorld(t)
+		p := &slowParker{}
+		start(t, w, p, w)
+		put(w, "a", "1")
+		time.Sleep(time.Second) // the decision takes a minute
+		w.Put(loop.Nodes.Key("", "n"), map[string]any{})
+		time.Sleep(time.Hour)
+		if n := len(p.saw()); n != 2 {
+			t.Errorf("decided %v: the change that came in between was lost", p.saw())
+		}
+	})
+}
+
+// slowParker takes its time over its first decision.
+type slowParker struct{ parker }
+
+func (p *slowParker) Decide(v *loop.View, key events.Key, now time.Time) loop.Decision {
+	if len(p.saw()) == 0 {
+		defer time.Sleep(time.Minute)
+	}
+	return p.parker.Decide(v, key, now)
 }
 
 func TestRefusesTwoWritersOfOneOutput(t *testing.T) {

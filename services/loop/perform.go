@@ -60,7 +60,7 @@ func (u *unit) performBatch(ctx context.Context, b Batcher, batch []work, decisi
 			if r.Err != nil {
 				failed[owner[j]] = errors.Join(failed[owner[j]], r.Err)
 			} else {
-				u.noteWrite(batch[owner[j]].key, r.Sequence)
+				u.noteWrite(batch[owner[j]].key, effects[j], r.Sequence)
 			}
 		}
 	}
@@ -106,7 +106,7 @@ func (u *unit) step(ctx context.Context, w work, effects []Effect) error {
 					errs[i] = fmt.Errorf("%s %s: %w", e.Verb, e.Key, err)
 					return
 				}
-				u.noteWrite(w.key, seq)
+				u.noteWrite(w.key, e, seq)
 			}
 			if n == 1 {
 				do()

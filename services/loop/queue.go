@@ -34,6 +34,7 @@ type queue struct {
 	resting map[events.Key]time.Time
 	woken   time.Time
 	alarm   *time.Timer // wakes later; nil: none is set
+	wakes   int         // how often the parked keys were to be woken
 }
 
 // cause is an events.Cause with the class of its event: an intent explains more than a report.
@@ -114,11 +115,11 @@ func (q *queue) addAfterLocked(key events.Key, why cause, wait time.Duration) {
 	}
 	at := time.Now().Add(wait)
 	if d, set := q.timers[key]; set {
-		d.why = better(d.why, why)
 		if !at.Before(d.at) {
+			d.why = better(d.why, why)
 			return
 		}
-		d.at = at
+		d.at, d.why = at, why // what was to be looked at later is no reason to look now
 		d.timer.Reset(wait)
 		return
 	}
@@ -155,12 +156,17 @@ func (q *queue) succeeded(key events.Key) {
 	delete(q.failures, key)
 }
 
-// park keeps a key until wake.
-func (q *queue) park(key events.Key, why cause) {
+// park keeps a key until wake. One that was decided on a view from before the last wake is woken soon: what
+// would have woken it has passed.
+func (q *queue) park(w work) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if _, dirty := q.dirty[key]; !dirty {
-		q.parked[key] = why
+	if _, dirty := q.dirty[w.key]; dirty {
+		return
+	}
+	q.parked[w.key] = w.why
+	if w.wakes != q.wakes {
+		q.wakeSoon()
 	}
 }
 
@@ -172,6 +178,12 @@ const wakeEvery = 200 * time.Millisecond
 func (q *queue) wake() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.wakes++
+	q.wakeSoon()
+}
+
+// wakeSoon wakes the parked keys, or sees to it that they are woken when it is time again. q.mu is held.
+func (q *queue) wakeSoon() {
 	if q.closed || q.alarm != nil {
 		return
 	}
@@ -198,11 +210,11 @@ func (q *queue) wakeLocked() {
 	}
 }
 
-// anyParked says whether wake would do anything.
-func (q *queue) anyParked() bool {
+// anyWaiting says whether wake would do anything: for a key that is parked, or that may be about to be.
+func (q *queue) anyWaiting() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.parked) > 0
+	return len(q.parked) > 0 || len(q.working) > 0
 }
 
 // take hands out up to limit keys, waiting for the first. false: the queue was closed.
@@ -218,7 +230,7 @@ func (q *queue) take(limit int) ([]work, bool) {
 	n := min(limit, len(q.order))
 	out := make([]work, n)
 	for i, key := range q.order[:n] {
-		out[i] = work{key, q.dirty[key]}
+		out[i] = work{key, q.dirty[key], q.wakes}
 		delete(q.dirty, key)
 		q.working[key] = true
 	}
@@ -226,9 +238,11 @@ func (q *queue) take(limit int) ([]work, bool) {
 	return out, true
 }
 
+// work is a key that is being decided, with why, and how many wakes there had been.
 type work struct {
-	key events.Key
-	why cause
+	key   events.Key
+	why   cause
+	wakes int
 }
 
 // A decision about a key that took longer than cheap keeps the key resting for restFactor times as long: a

@@ -21,7 +21,8 @@ type unit struct {
 
 	mu sync.Mutex
 	// wrote is the last write for each key (Serial: for all, under the zero key), until a view holds it.
-	wrote map[events.Key]events.Sequence
+	// Writes of volatile resources are on the other log and have sequences of their own.
+	wrote, wroteVolatile map[events.Key]events.Sequence
 }
 
 func newUnit(r *runner, b Bound) *unit {
@@ -29,11 +30,12 @@ func newUnit(r *runner, b Bound) *unit {
 	if spec.Serial {
 		spec.Workers = 1
 	}
-	return &unit{runner: r, Bound: b, spec: spec, queue: newQueue(), log: r.Log.With("decider", spec.Name), wrote: map[events.Key]events.Sequence{}}
+	return &unit{runner: r, Bound: b, spec: spec, queue: newQueue(), log: r.Log.With("decider", spec.Name), wrote: map[events.Key]events.Sequence{}, wroteVolatile: map[events.Key]events.Sequence{}}
 }
 
-// mark makes dirty what a change concerns.
-func (u *unit) mark(v *View, c Change) {
+// mark makes dirty what a change concerns. No event can name one of the volatile log as its cause: the newest
+// event about the key itself stands for it.
+func (u *unit) mark(v *View, c Change, volatile bool) {
 	for _, in := range u.spec.Inputs {
 		if in.Resource != "*" && (in.Resource != c.Next.Key.Resource || in.Group != c.Next.Key.Group) {
 			continue
@@ -41,10 +43,13 @@ func (u *unit) mark(v *View, c Change) {
 		why := cause{events.CauseOf(c.Event), c.Event.Subject.Class == events.Desired}
 		if in.Keys != nil {
 			for _, key := range in.Keys(v, c) {
+				if volatile {
+					why = cause{Cause: events.CauseOf(events.Event{Sequence: v.Cursor(key).Revision})}
+				}
 				u.queue.add(key, why)
 			}
 		}
-		if in.Wakes != nil && u.queue.anyParked() && in.Wakes(v, c) {
+		if in.Wakes != nil && u.queue.anyWaiting() && in.Wakes(v, c) {
 			u.queue.wake()
 		}
 	}
@@ -118,25 +123,35 @@ func (u *unit) ask(v *View, batch []work, now time.Time) (out []Decision) {
 	return out
 }
 
-// catchUp waits until the projection holds this decider's own last writes for the keys.
+// catchUp waits until the projections hold this decider's own last writes for the keys.
 func (u *unit) catchUp(ctx context.Context, batch []work) error {
+	if err := u.catchUpWith(ctx, u.Store, u.wrote, batch); err != nil {
+		return err
+	}
+	if u.Volatile == nil {
+		return nil
+	}
+	return u.catchUpWith(ctx, u.Volatile, u.wroteVolatile, batch)
+}
+
+func (u *unit) catchUpWith(ctx context.Context, s Store, wrote map[events.Key]events.Sequence, batch []work) error {
 	var seq events.Sequence
 	u.mu.Lock()
 	for _, w := range batch {
-		seq = max(seq, u.wrote[u.slot(w.key)])
+		seq = max(seq, wrote[u.slot(w.key)])
 	}
 	u.mu.Unlock()
 	if seq == 0 {
 		return nil
 	}
-	if err := u.Store.WaitFor(ctx, seq); err != nil {
+	if err := s.WaitFor(ctx, seq); err != nil {
 		return fmt.Errorf("waiting for own write %d: %w", seq, err)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, w := range batch {
-		if at := u.slot(w.key); u.wrote[at] <= seq {
-			delete(u.wrote, at)
+		if at := u.slot(w.key); wrote[at] <= seq {
+			delete(wrote, at)
 		}
 	}
 	return nil
@@ -149,11 +164,16 @@ func (u *unit) slot(key events.Key) events.Key {
 	return key
 }
 
-func (u *unit) noteWrite(key events.Key, seq events.Sequence) {
+// noteWrite remembers an effect that was performed for a key.
+func (u *unit) noteWrite(key events.Key, e Effect, seq events.Sequence) {
+	wrote := u.wrote
+	if Leases.Is(e.Key) {
+		wrote = u.wroteVolatile
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	at := u.slot(key)
-	u.wrote[at] = max(u.wrote[at], seq)
+	wrote[at] = max(wrote[at], seq)
 }
 
 // settle schedules what a decision asks for after its effects.
@@ -167,7 +187,7 @@ func (u *unit) settle(ctx context.Context, w work, d Decision, err error) {
 		u.queue.addAfter(w.key, w.why, d.Again)
 	}
 	if d.Park {
-		u.queue.park(w.key, w.why)
+		u.queue.park(w)
 	}
 }
 

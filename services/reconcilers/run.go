@@ -22,6 +22,7 @@ import (
 	"github.com/orlog-io/orlog/services/reconcilers/narrator"
 	"github.com/orlog-io/orlog/services/reconcilers/nodelifecycle"
 	"github.com/orlog-io/orlog/services/reconcilers/pod"
+	"github.com/orlog-io/orlog/services/reconcilers/quota"
 	"github.com/orlog-io/orlog/services/reconcilers/replicaset"
 	"github.com/orlog-io/orlog/services/reconcilers/replicationcontroller"
 	"github.com/orlog-io/orlog/services/reconcilers/serviceaccount"
@@ -58,6 +59,7 @@ func All(o Options) []loop.Decider {
 		endpoints.Slices{},
 		endpoints.Legacy{},
 		disruption.Reconciler{},
+		quota.Reconciler{},
 		pod.Collector{},
 		garbage.Collector{},
 		namespace.Reconciler{},

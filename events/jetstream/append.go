@@ -133,10 +133,9 @@ func (a *appending) publish(ctx context.Context) (ack, error) {
 			return out, transient(ctx.Err())
 		}
 	}
-	if err := a.open(); err != nil {
-		return out, err
-	}
-	m, err := a.log.conn.request(ctx, a.msgs[len(a.msgs)-1])
+	a.mark()
+	last := len(a.msgs) - 1
+	m, err := a.log.conn.request(ctx, a.msgs[last], a.msgs[:last]...)
 	if err != nil {
 		return out, err
 	}
@@ -149,14 +148,14 @@ func (a *appending) publish(ctx context.Context) (ack, error) {
 	return out, nil
 }
 
-// open marks the messages as a batch, where there are several, and sends all but the last.
-func (a *appending) open() error {
+// mark makes the messages a batch, where there are several.
+func (a *appending) mark() {
 	last := len(a.msgs) - 1
 	if last == 0 { // it may have been part of a group before
 		for _, h := range []string{headerBatchID, headerBatchSequence, headerBatchCommit} {
 			delete(a.msgs[0].Header, h)
 		}
-		return nil
+		return
 	}
 	id := rand.Text()
 	for i, m := range a.msgs {
@@ -167,9 +166,5 @@ func (a *appending) open() error {
 	a.msgs[last].Header[headerBatchCommit] = []string{"1"}
 	for _, m := range a.msgs[:last] {
 		m.Reply = "" // it may have asked for an answer before
-		if err := a.log.conn.nc.PublishMsg(m); err != nil {
-			return classify(err)
-		}
 	}
-	return nil
 }

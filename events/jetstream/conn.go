@@ -20,7 +20,8 @@ type Options struct {
 	URL string
 	// Name of this client, shown by the server.
 	Name string
-	// Token, Credentials (a .creds file) and TLS: how to authenticate, where the server asks for it.
+	// Token, Credentials (a file: see MakeCredentials; or an operator's .creds) and TLS: how to authenticate,
+	// where the server asks for it.
 	Token       string
 	Credentials string
 	TLS         *tls.Config
@@ -46,7 +47,8 @@ type Conn struct {
 	js   jetstream.JetStream
 	opts Options
 
-	requests requests
+	requests  requests
+	confining chan struct{} // holds a token for each request of a reader that is being passed on
 
 	mu sync.Mutex
 	// reconnected is closed and replaced whenever the connection has been restored: everything that was in
@@ -64,16 +66,21 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if o.Patience == 0 {
 		o.Patience = 15 * time.Second
 	}
-	c := &Conn{opts: o, reconnected: make(chan struct{}), listeners: map[string]*listener{}, done: make(chan struct{})}
+	c := &Conn{opts: o, reconnected: make(chan struct{}), listeners: map[string]*listener{}, done: make(chan struct{}),
+		confining: make(chan struct{}, confining)}
+	options, err := c.natsOptions()
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the log at %s: %w", o.URL, err)
+	}
 	wait := newBackoff()
 	for {
-		nc, err := nats.Connect(o.URL, c.natsOptions()...)
+		nc, err := nats.Connect(o.URL, options...)
 		if err == nil {
 			c.nc = nc
 			break
 		}
 		if permanent(err) {
-			return nil, fmt.Errorf("connecting to the log at %s: %w", o.URL, err)
+			return nil, fmt.Errorf("connecting to the log at %s: %w%s", o.URL, err, o.hint(err))
 		}
 		if waitErr := wait.sleep(ctx, nil); waitErr != nil {
 			return nil, fmt.Errorf("connecting to the log at %s: %w: %w: %w", o.URL, events.ErrUnavailable, err, waitErr)
@@ -91,12 +98,25 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	return c, nil
 }
 
+// hint says what to do about credentials that the server does not take.
+func (o Options) hint(err error) string {
+	switch {
+	case !errors.Is(err, nats.ErrAuthorization):
+		return ""
+	case o.Credentials == "" && o.Token == "":
+		return ": the server asks for credentials, and none were given"
+	case o.Credentials != "":
+		return ": the server does not know the credentials in " + o.Credentials
+	}
+	return ": the server does not know the token"
+}
+
 func permanent(err error) bool {
 	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
 		errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted)
 }
 
-func (c *Conn) natsOptions() []nats.Option {
+func (c *Conn) natsOptions() ([]nats.Option, error) {
 	o := []nats.Option{
 		nats.Name(c.opts.Name),
 		nats.MaxReconnects(-1),
@@ -113,6 +133,7 @@ func (c *Conn) natsOptions() []nats.Option {
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			c.requests.refuse(err)
 			if sub != nil {
 				err = fmt.Errorf("subscription on %s: %w", sub.Subject, err)
 			}
@@ -123,12 +144,16 @@ func (c *Conn) natsOptions() []nats.Option {
 		o = append(o, nats.Token(c.opts.Token))
 	}
 	if c.opts.Credentials != "" {
-		o = append(o, nats.UserCredentials(c.opts.Credentials))
+		own, err := credentials(c.opts.Credentials)
+		if err != nil {
+			return nil, err
+		}
+		o = append(o, own)
 	}
 	if c.opts.TLS != nil {
 		o = append(o, nats.Secure(c.opts.TLS))
 	}
-	return o
+	return o, nil
 }
 
 func (c *Conn) report(err error) {
@@ -154,7 +179,12 @@ func (c *Conn) connection() (uint64, <-chan struct{}) {
 
 // Close closes the logs and the tunnels that came from the connection, and the connection.
 func (c *Conn) Close() {
-	c.once.Do(func() { close(c.done) })
+	c.once.Do(func() {
+		close(c.done)
+		for range cap(c.confining) { // waits for those who hold one
+			c.confining <- struct{}{}
+		}
+	})
 	c.mu.Lock()
 	logs := c.logs
 	c.logs = nil

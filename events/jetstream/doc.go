@@ -21,6 +21,12 @@
 // only state that counts. Messages wait in the subscription until the reader takes them; the server stops
 // sending while the reader does not.
 //
+// Who may do what. An embedded server may be given users ([Access]): the control plane, one a node, one a
+// reader. Each node and reader has a NATS account of its own, into which only the subjects that it may use are
+// imported (auth.go says why permissions alone are no barrier); their requests for consumers go through the
+// control plane (confine.go). What a client may not do fails with [ErrForbidden], naming the subject. An event
+// that came from a node carries the account it came from in the header Nats-Request-Info, set by the server.
+//
 // What JetStream does not promise and this package checks: that the stream was not recreated empty or cut
 // short (see [Options]), and that no sequence is skipped while all subjects are read (events.ErrGap).
 package jetstream

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/orlog-io/orlog/events"
@@ -138,7 +139,7 @@ func (l *log) publishGroup(members []*appending) bool {
 		all.entries, all.msgs = append(all.entries, a.entries...), append(all.msgs, a.msgs...)
 	}
 	answer, err := all.publish(context.Background())
-	if err == nil && answer.Error != nil {
+	if err == nil && answer.Error != nil || errors.Is(err, ErrForbidden) { // nothing was appended
 		l.group.refused = min(2*l.group.refused+1, groupPause)
 		l.group.pause = l.group.refused
 		return false

@@ -176,6 +176,7 @@ func (l *log) readFromLeader(ctx context.Context, body []byte) (events.Event, er
 // Error codes of JetStream's API that mean something to us.
 const (
 	errNoMessage        = 10037
+	errNoStream         = 10059
 	errWrongSequence    = 10071
 	errWrongConstant    = 10164 // another append on the same subject is under way, or a guard came second
 	errIncompleteBatch  = 10176

@@ -4,7 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -24,7 +27,9 @@ type ServerOptions struct {
 	Port int
 	// Name of the server; "" is "orlog".
 	Name string
-	// Token that clients must present; "" lets everybody in who can reach the port.
+	// Access says who may connect, and what for; nil lets everybody in who can reach the port, for everything.
+	Access *Access
+	// Token that clients must present, where Access is nil; "" for none.
 	Token string
 	// TLS, where not nil, is demanded of clients.
 	TLS *tls.Config
@@ -45,7 +50,11 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if o.Dir == "" {
 		return nil, errors.New("log server: Dir is required: the directory that holds the log")
 	}
-	s, err := server.NewServer(natsOptions(o))
+	options, err := natsOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	s, err := server.NewServer(options)
 	if err != nil {
 		return nil, fmt.Errorf("log server in %s: %w", o.Dir, err)
 	}
@@ -68,7 +77,7 @@ func StartServer(o ServerOptions) (*Server, error) {
 	return &Server{nats: s, token: o.Token}, nil
 }
 
-func natsOptions(o ServerOptions) *server.Options {
+func natsOptions(o ServerOptions) (*server.Options, error) {
 	host, name := o.Host, o.Name
 	if host == "" {
 		host = "127.0.0.1"
@@ -76,7 +85,7 @@ func natsOptions(o ServerOptions) *server.Options {
 	if name == "" {
 		name = "orlog"
 	}
-	return &server.Options{
+	options := &server.Options{
 		ServerName:            name,
 		Host:                  host,
 		Port:                  o.Port,
@@ -92,6 +101,35 @@ func natsOptions(o ServerOptions) *server.Options {
 		NoSigs:                true,
 		DisableShortFirstPing: true,
 	}
+	if o.Access == nil {
+		return options, nil
+	}
+	config, err := o.Access.config()
+	if err == nil {
+		err = options.ProcessConfigString(config)
+	}
+	if err == nil {
+		err = adoptStreams(o.Dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("log server in %s: %w", o.Dir, err)
+	}
+	return options, nil
+}
+
+// adoptStreams takes over the streams of a server that ran without Access: the server keeps each account's
+// in a folder of its own, and without accounts all is in the global one's.
+func adoptStreams(dir string) error {
+	root := filepath.Join(dir, server.JetStreamStoreDir)
+	to := filepath.Join(root, logAccount)
+	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err := os.Rename(filepath.Join(root, server.DEFAULT_GLOBAL_ACCOUNT), to)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // URL is where clients connect.

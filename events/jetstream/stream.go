@@ -2,11 +2,13 @@ package jetstream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/orlog-io/orlog/events"
@@ -95,26 +97,51 @@ func (c *Conn) openStream(ctx context.Context, want jetstream.StreamConfig, must
 	err := c.retry(ctx, func(ctx context.Context, _ int) error {
 		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 		defer cancel()
-		stream, err := c.js.Stream(ctx, want.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
+		var err error
+		info, err = c.streamInfo(ctx, want.Name)
+		if errors.Is(err, errStreamNotFound) {
 			if mustExist {
 				return fmt.Errorf("%w: the server at %s has no stream %s, but this log has been used here before. It is not created anew, "+
 					"as that would hide the loss. Start the server on the right directory (and key), or restore the stream from a backup; "+
 					"to begin an empty cluster, delete the local projections as well", events.ErrGap, c.nc.ConnectedUrl(), want.Name)
 			}
-			stream, err = c.js.CreateStream(ctx, want)
+			stream, err := c.js.CreateStream(ctx, want)
+			if err != nil {
+				return streamError(err)
+			}
+			info = stream.CachedInfo()
+			return nil
 		}
-		if err != nil {
-			return streamError(err)
-		}
-		info = stream.CachedInfo()
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", want.Name, err)
 	}
 	return info, checkConfig(info.Config, want)
 }
+
+// streamInfo asks for a stream. nats.go's own way would not say what is forbidden.
+func (c *Conn) streamInfo(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
+	m, err := c.request(ctx, &nats.Msg{Subject: apiRoot + "STREAM.INFO." + name})
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Error *apiError `json:"error"`
+		*jetstream.StreamInfo
+	}
+	switch err := json.Unmarshal(m.Data, &answer); {
+	case err != nil:
+		return nil, transient(fmt.Errorf("its description: %w", err))
+	case answer.Error != nil && answer.Error.Code == errNoStream:
+		return nil, errStreamNotFound
+	case answer.Error != nil || answer.StreamInfo == nil:
+		return nil, answer.Error.of("its description")
+	}
+	return answer.StreamInfo, nil
+}
+
+var errStreamNotFound = errors.New("not found")
 
 func streamError(err error) error {
 	var api jetstream.JetStreamError

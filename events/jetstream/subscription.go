@@ -154,6 +154,7 @@ func (s *subscription) open(ctx context.Context) error {
 // reopen starts a feed again, for as long as it takes, after making sure that the log is still the one that
 // was read so far.
 func (s *subscription) reopen(ctx context.Context) error {
+	wait := newBackoff()
 	for {
 		last, err := s.log.Last(ctx)
 		if err == nil && last < s.delivered {
@@ -171,6 +172,7 @@ func (s *subscription) reopen(ctx context.Context) error {
 			return stop
 		}
 		s.log.conn.report(fmt.Errorf("subscription to %s, at %d: %w", s.log.stream, s.next, err))
+		_ = wait.sleep(ctx, s.closing) // usable says the same
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -51,6 +52,9 @@ func (t tunnel) Dial(ctx context.Context, node string) (net.Conn, error) {
 		if errors.Is(err, nats.ErrNoResponders) {
 			return nil, fmt.Errorf("tunnel to node %s: %w: the node's agent is not connected", node, events.ErrUnavailable)
 		}
+		if errors.Is(err, ErrForbidden) {
+			return nil, fmt.Errorf("tunnel to node %s: %w", node, err)
+		}
 		return nil, fmt.Errorf("tunnel to node %s: %w: %w", node, events.ErrUnavailable, err)
 	}
 	return s, nil
@@ -82,6 +86,10 @@ func (t tunnel) Listen(node string) (net.Listener, error) {
 	t.conn.listeners[node] = l
 	if err := t.conn.nc.FlushTimeout(attemptTimeout); err != nil {
 		t.conn.report(fmt.Errorf("tunnel: listening for node %s: %w: dials will arrive when the connection is back", node, err))
+	} else if err := t.conn.nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), strconv.Quote(sub.Subject)) {
+		delete(t.conn.listeners, node)
+		_ = sub.Unsubscribe() // the server has not got it
+		return nil, fmt.Errorf("tunnel: listening for node %s: %w: %w", node, ErrForbidden, err)
 	}
 	return l, nil
 }

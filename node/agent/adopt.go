@@ -111,9 +111,28 @@ func (a *Agent) catchUp(ctx context.Context) error {
 		}
 		if !s.Exists() || s.UID != w.uid {
 			w.vanish()
+			continue
 		}
+		a.retry(ctx, "reading the last report of "+w.key.String(), func() error { return a.contested(ctx, w, s) })
 	}
 	a.retry(ctx, "pruning", func() error { return a.prune(ctx) })
+	return nil
+}
+
+// contested finds out whether somebody else spoke last about a pod's status, while the agent was away.
+func (a *Agent) contested(ctx context.Context, w *worker, s events.State) error {
+	if s.Observed == 0 {
+		return nil
+	}
+	last, err := a.o.Log.Get(ctx, s.Observed)
+	if err != nil || last.Actor == a.actor() {
+		return err
+	}
+	pod, err := decodePod(s)
+	if err != nil {
+		return err
+	}
+	w.tell(seen{Pod: pod, foreign: true})
 	return nil
 }
 

@@ -63,7 +63,7 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.outbox, err = outbox.Open(outbox.Options{Dir: filepath.Join(o.DataDir, "outbox"), Log: o.Log, State: a.state, Merge: mergeStatus,
-		Node: o.NodeName, Source: "agent/" + o.NodeName, Actor: "system:node:" + o.NodeName, Logger: a.log})
+		Node: o.NodeName, Source: "agent/" + o.NodeName, Actor: a.actor(), Logger: a.log})
 	if err != nil {
 		return nil, err
 	}

@@ -162,6 +162,34 @@ func TestImageThatCannotBePulledAndMissingConfig(t *testing.T) {
 	}
 }
 
+// While the agent was away, or beside it, somebody declared the pod lost: the node says that it is not.
+func TestAnothersVerdictIsCorrected(t *testing.T) {
+	b := newBench(t)
+	p := pod("web", nil)
+	b.want(p, "bound")
+	lost := func(st *v1.PodStatus) {
+		t.Helper()
+		st = st.DeepCopy()
+		for i := range st.Conditions {
+			if st.Conditions[i].Type == v1.PodReady {
+				st.Conditions[i].Status = v1.ConditionFalse
+			}
+		}
+		b.observe(p, st)
+	}
+	lost(b.awaitReady(p))
+	st := b.awaitReady(p)
+	b.stop()
+	lost(st)
+	b.start()
+	b.awaitReady(p)
+	for _, e := range b.reports(p)[1:] {
+		if e.Actor == "system:node:n1" && e.Verb() != "ready" {
+			t.Errorf("the node said %s", e.Verb())
+		}
+	}
+}
+
 // Whatever the agent had just done when it died, it goes on from there and does nothing twice.
 func TestDeathAfterEveryStep(t *testing.T) {
 	for _, call := range []string{"connect web", "open web", "run web/main 0", "signal main terminated", "close web", "disconnect"} {

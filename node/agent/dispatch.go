@@ -100,6 +100,7 @@ func (a *Agent) podChanged(c projections.Change) {
 		cause := events.CauseOf(c.Event)
 		news.Cause, news.Correlation = cause.Sequence, cause.Correlation
 	}
+	news.foreign = c.Event.Subject.Class == events.Observed && c.Event.Actor != a.actor()
 	a.see(news)
 }
 
@@ -124,6 +125,9 @@ func (a *Agent) see(news seen) {
 	a.mu.Unlock()
 	w.tell(news)
 }
+
+// actor is the node's identity on the log.
+func (a *Agent) actor() string { return "system:node:" + a.o.NodeName }
 
 func over(pod *v1.Pod) bool {
 	return pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed

@@ -99,7 +99,7 @@ func (a *Agent) renew(ctx context.Context) error {
 		return err
 	}
 	_, err = a.o.Volatile.Append(ctx, events.Entry{Expect: events.ExpectClass(subject, cursor), Event: events.Event{
-		ID: uuid.NewString(), Subject: subject, Type: events.TypeOf("lease", verb), Source: "agent/" + a.o.NodeName, Actor: "system:node:" + a.o.NodeName,
+		ID: uuid.NewString(), Subject: subject, Type: events.TypeOf("lease", verb), Source: "agent/" + a.o.NodeName, Actor: a.actor(),
 		Time: now, UID: string(lease.UID), Object: object}})
 	if err != nil {
 		return fmt.Errorf("renewing the lease: %w", err)

@@ -19,6 +19,8 @@ type seen struct {
 	Pod         *v1.Pod         `json:"pod"`
 	Cause       events.Sequence `json:"cause,omitempty"`
 	Correlation events.Sequence `json:"correlation,omitempty"`
+	// foreign: the pod's status was written by somebody else, so what was reported last may not stand.
+	foreign bool
 }
 
 // records keeps what is remembered about pods, a folder each.

@@ -26,6 +26,7 @@ type worker struct {
 	runtime bool   // the runtime has news
 	source  bool   // a configMap or secret changed
 	labels  bool   // the pod's metadata changed
+	foreign bool   // somebody else wrote the status
 	done    []finished
 	wake    chan struct{} // capacity 1
 
@@ -91,6 +92,7 @@ func (w *worker) tell(news seen) {
 	}
 	was := w.seen.Pod
 	w.labels = w.labels || !sameMap(was.Labels, news.Pod.Labels) || !sameMap(was.Annotations, news.Pod.Annotations)
+	w.foreign = w.foreign || news.foreign
 	w.seen, w.unsaved = news, true
 	w.mu.Unlock()
 	w.wakeUp()
@@ -195,13 +197,17 @@ func (w *worker) begin() {
 // gather takes in what has happened since the last step.
 func (w *worker) gather(ctx context.Context) {
 	w.mu.Lock()
-	done, runtime, source, labels, unsaved := w.done, w.runtime, w.source, w.labels, w.unsaved
+	done, runtime, source, labels, unsaved, foreign := w.done, w.runtime, w.source, w.labels, w.unsaved, w.foreign
 	news := w.seen
-	w.done, w.runtime, w.source, w.labels, w.unsaved = nil, false, false, false, false
+	w.done, w.runtime, w.source, w.labels, w.unsaved, w.foreign = nil, false, false, false, false, false
 	w.mu.Unlock()
 
 	if unsaved {
 		w.try("saving the pod", w.a.records.savePod(news))
+	}
+	if _, waiting := w.a.outbox.Newest(w.key, w.uid); foreign && !waiting {
+		// Compare with what stands on the log from now on: a node that was thought lost has to say that it is not.
+		w.reported = news.Pod.Status.DeepCopy()
 	}
 	now := time.Now()
 	changed := false

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"time"
 
 	"github.com/orlog-io/orlog/events"
@@ -135,6 +136,10 @@ func (b *Outbox) send(ctx context.Context, key events.Key, r Report) (done bool,
 	if err != nil {
 		return b.drop(r, err)
 	}
+	if !r.Kept && sameJSON(status, current) {
+		b.count(func(s *Stats) { s.Superseded++ })
+		return true, nil // it stands there already
+	}
 	ctx, cancel := context.WithTimeout(ctx, oneAppend)
 	defer cancel()
 	seqs, err := b.o.Log.Append(ctx, events.Entry{Event: event, Expect: events.ExpectClass(event.Subject, cursor)})
@@ -210,6 +215,12 @@ func (b *Outbox) event(key events.Key, r Report, current json.RawMessage) (event
 		Cause: r.Cause, Correlation: r.Correlation, Reason: r.Reason, UID: r.UID,
 		Object: object, Changes: events.EncodeChanges(changes),
 	}, status, nil
+}
+
+// sameJSON compares two objects, whatever the order of their fields.
+func sameJSON(a, b json.RawMessage) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
 func metadata(key events.Key, uid string) map[string]string {

@@ -12,6 +12,7 @@ import (
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/projections"
 	"github.com/orlog-io/orlog/services/loop"
+	"github.com/orlog-io/orlog/services/reconcilers/cronjob"
 	"github.com/orlog-io/orlog/services/reconcilers/daemonset"
 	"github.com/orlog-io/orlog/services/reconcilers/deployment"
 	"github.com/orlog-io/orlog/services/reconcilers/disruption"
@@ -56,6 +57,7 @@ func All(o Options) []loop.Decider {
 		statefulset.Reconciler{},
 		job.Reconciler{},
 		job.Expiry{},
+		cronjob.Reconciler{},
 		endpoints.Slices{},
 		endpoints.Legacy{},
 		disruption.Reconciler{},

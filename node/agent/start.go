@@ -54,11 +54,7 @@ func (w *worker) startContainer(ctx context.Context, pod *v1.Pod, name string) l
 	}
 	container, err := w.containerSpec(pod, c, attempt, o.ID)
 	if err != nil {
-		var config *spec.ConfigError
-		if errors.As(err, &config) {
-			return fail(err, ladder.ReasonConfigError)
-		}
-		return fail(err, "CreateContainerError")
+		return fail(err, ladder.ReasonConfigError)
 	}
 	o.User = userOf(container)
 	if rec.ID != "" {
@@ -166,8 +162,10 @@ func (w *worker) stopSignal(pod *v1.Pod, name string) syscall.Signal {
 func (w *worker) exited(pod *v1.Pod, name string) ladder.Outcome {
 	rec, c := w.rec.Container(name), ladder.FindContainer(pod, name)
 	w.a.probes.Stop(w.uid, name)
-	if cancel := w.busy[ladder.Step{Kind: ladder.PostStart, Container: name}.Op()]; cancel != nil {
-		cancel()
+	for _, hook := range []ladder.Kind{ladder.PostStart, ladder.PreStop} {
+		if cancel := w.busy[ladder.Step{Kind: hook, Container: name}.Op()]; cancel != nil {
+			cancel()
+		}
 	}
 	var o ladder.Outcome
 	in, known := w.instances[rec.ID]

@@ -19,7 +19,7 @@ type Eviction struct{}
 func (Eviction) Spec() loop.Spec {
 	return loop.Spec{
 		Name:     "eviction",
-		Identity: loop.ServiceAccount("taint-eviction-controller"),
+		Identity: loop.ServiceAccount("node-controller"), // upstream has no role for the taint-eviction-controller
 		Inputs: []loop.Input{
 			{Resource: "pods", Keys: ofPod},
 			{Resource: "nodes", Keys: ofTaintedNode},

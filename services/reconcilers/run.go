@@ -60,6 +60,7 @@ func All(o Options) []loop.Decider {
 		cronjob.Reconciler{},
 		endpoints.Slices{},
 		endpoints.Legacy{},
+		endpoints.Mirror{},
 		disruption.Reconciler{},
 		quota.Reconciler{},
 		pod.Collector{},

@@ -3,5 +3,6 @@
 //
 // Both look at the same thing: the pods in the Service's namespace that its selector matches (members.go),
 // with the ports that targetPort means on each of them (ports.go). Services without a selector are left to
-// whoever writes their endpoints by hand.
+// whoever writes their endpoints by hand; where those are Endpoints, [Mirror] keeps slices like them, as proxies
+// and DNS read nothing else.
 package endpoints

@@ -16,6 +16,7 @@ import (
 func TestGolden(t *testing.T) {
 	looptest.Golden(t, Slices{}, "testdata/slices")
 	looptest.Golden(t, Legacy{}, "testdata/legacy")
+	looptest.Golden(t, Mirror{}, "testdata/mirror")
 }
 
 // TestSlicesHoldEachPodOnce lets pods come, go and change ports at random: after every decision each pod

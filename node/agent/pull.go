@@ -36,7 +36,7 @@ func (w *worker) pull(ctx context.Context, pod *v1.Pod, c *v1.Container, wasID s
 		}
 		return ladder.Outcome{ImageID: img.ID}
 	case policy == v1.PullNever:
-		return fail("ErrImageNeverPull", fmt.Errorf("Container image %q is not present with pull policy of Never", c.Image))
+		return fail("ErrImageNeverPull", fmt.Errorf("container image %q is not present with pull policy of Never", c.Image))
 	}
 	select {
 	case w.a.pulls <- struct{}{}:

@@ -121,7 +121,7 @@ func (c *cluster) packBusybox() error {
 func (c *cluster) startOrlogd() (err error) {
 	c.orlogd, err = c.spawn("orlogd", "--data-dir", filepath.Join(c.dir, "orlogd"), "--listen", "0.0.0.0:6443",
 		"--advertise-address", "198.51.100.1", "--kubeconfig", c.kubeconfig, "--node-kubeconfig", filepath.Join(c.dir, "node.kubeconfig"),
-		"--node-name", c.id)
+		"--node-credentials", filepath.Join(c.dir, "node.nats"), "--integrator-credentials", filepath.Join(c.dir, "integrator.nats"), "--node-name", c.id)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (c *cluster) startOrlogd() (err error) {
 
 func (c *cluster) startAgent() (err error) {
 	c.agent, err = c.spawn("orlog-agent", "--data-dir", filepath.Join(c.dir, "node"), "--kubeconfig", filepath.Join(c.dir, "node.kubeconfig"),
-		"--bin-dir", c.bin, "--node-name", c.id, "--bridge", c.id+"b", "--nft-table", c.id, "--cgroup-root", "/"+c.id)
+		"--nats-credentials", filepath.Join(c.dir, "node.nats"), "--bin-dir", c.bin, "--node-name", c.id, "--bridge", c.id+"b", "--nft-table", c.id, "--cgroup-root", "/"+c.id)
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,10 @@ func TestExampleConsumerSeesTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	consumer := start(t, bin, strings.TrimSpace(string(url)))
+	if out, err := the.run(bin, strings.TrimSpace(string(url))); err == nil || !strings.Contains(err.Error(), "Authorization Violation") {
+		t.Errorf("without credentials the consumer got: %v\n%s", err, out)
+	}
+	consumer := start(t, bin, strings.TrimSpace(string(url)), filepath.Join(the.dir, "integrator.nats"))
 	time.Sleep(3 * time.Second)
 	out := consumer.stop()
 	if want := "core/configmaps/" + ns + "/consumed"; !strings.Contains(out, want) || !strings.Contains(out, "io.orlog.configmap.created") {

@@ -33,13 +33,17 @@ func (a *Append) Perform(ctx context.Context, e Effect, why events.Cause) (event
 	return seqs[0], nil
 }
 
-// PerformAll appends all events in one durable write where no guard fails, else each on its own.
+// PerformAll appends all events in one durable write where no guard fails, else each on its own. Where it is
+// unknown whether that write happened, it leaves it at that: a second one with other ids could not tell either.
 func (a *Append) PerformAll(ctx context.Context, effects []Effect, causes []events.Cause) []Result {
 	out := make([]Result, len(effects))
 	if len(effects) > 1 && len(effects) <= events.MaxBatch {
-		if seqs, err := a.appendAll(ctx, effects, causes); err == nil {
-			for i, seq := range seqs {
-				out[i].Sequence = seq
+		seqs, err := a.appendAll(ctx, effects, causes)
+		if err == nil || errors.Is(err, events.ErrUnavailable) {
+			for i := range out {
+				if out[i].Err = err; err == nil {
+					out[i].Sequence = seqs[i]
+				}
 			}
 			return out
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/orlog-io/orlog/events"
@@ -43,4 +44,22 @@ func TestABatchIsOneWriteOrEachItsOwn(t *testing.T) {
 	if err != nil || e.Cause != 8 || e.Correlation != 8 || e.Reason != "because" || e.Actor != "tester" || e.Source != "test" || !e.Time.Equal(time.Unix(1, 0)) {
 		t.Errorf("event %+v, %v", e, err)
 	}
+}
+
+// TestABatchOfUnknownOutcomeIsNotSaidTwice: each event is on the log once, and the caller does not know.
+func TestABatchOfUnknownOutcomeIsNotSaidTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memlog.New()
+		defer log.Close()
+		log.Inject(func([]events.Entry) memlog.Fault { return memlog.Fault{After: errors.New("connection lost")} })
+		a := &loop.Append{Log: log, Source: "test", Actor: "tester"}
+		for _, r := range a.PerformAll(t.Context(), []loop.Effect{report("a", 0), report("b", 0)}, make([]events.Cause, 2)) {
+			if !errors.Is(r.Err, events.ErrUnavailable) {
+				t.Errorf("outcome %d %v, want unknown", r.Sequence, r.Err)
+			}
+		}
+		if last, err := log.Last(t.Context()); last != 2 || err != nil {
+			t.Errorf("the log holds %d events, %v", last, err)
+		}
+	})
 }

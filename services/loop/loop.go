@@ -32,6 +32,9 @@ type Watcher interface {
 type Options struct {
 	// Store is the projection of the log; Volatile that of the volatile log, nil where no decider needs it.
 	Store, Volatile Store
+	// End is the newest sequence of the log ([events.Log.Last]). After a write whose outcome is unknown a key is
+	// decided again only on a view that holds all that was on the log by then; nil: on any view.
+	End func(context.Context) (events.Sequence, error)
 	// Log receives what operators should see.
 	Log *slog.Logger
 	// Now is the clock (nil: time.Now).

@@ -199,6 +199,51 @@ func TestWaitsForItsOwnWrites(t *testing.T) {
 	})
 }
 
+// lossy performs effects and loses the answer to the first.
+type lossy struct {
+	performer
+	lost bool
+}
+
+func (p *lossy) Perform(ctx context.Context, e loop.Effect, why events.Cause) (events.Sequence, error) {
+	seq, err := p.performer.Perform(ctx, e, why)
+	if err == nil && !p.lost {
+		p.lost = true
+		return 0, events.ErrUnavailable
+	}
+	return seq, err
+}
+
+// TestTakesAnUnknownOutcomeForAWrite: what may have happened is waited for like what has.
+func TestTakesAnUnknownOutcomeForAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := looptest.NewWorld(t)
+		put(w, "a", "1")
+		first := w.Store.Now()
+		old := loop.ReaderOf(first)
+		t.Cleanup(first.Close)
+		l := lagging{Store: loop.FromProjection(w.Store), old: func() loop.Reader { return unclosed{old} }, gate: make(chan struct{})}
+		c, p := &copier{}, &lossy{performer: performer{next: w}}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		done := make(chan error)
+		go func() {
+			done <- loop.Run(ctx, loop.Options{Store: l, End: w.Log.Last, Log: slog.New(slog.DiscardHandler)}, loop.Bound{Decider: c, Performer: p})
+		}()
+		time.Sleep(time.Minute)
+		if n := len(c.saw()); n != 1 {
+			t.Errorf("decided %d times on a view without what it may have written", n)
+		}
+		close(l.gate)
+		time.Sleep(time.Minute)
+		if got := c.saw(); len(got) != 2 || got[1] != "a cause=1 copied=true" {
+			t.Errorf("then decided %v", got)
+		}
+		cancel()
+		<-done
+	})
+}
+
 type unclosed struct{ loop.Reader }
 
 func (unclosed) Close() {}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ type unit struct {
 	// wrote is the last write for each key (Serial: for all, under the zero key), until a view holds it.
 	// Writes of volatile resources are on the other log and have sequences of their own.
 	wrote, wroteVolatile map[events.Key]events.Sequence
+	// doubts are for which keys a write may or may not have happened.
+	doubts map[events.Key]bool
 }
 
 func newUnit(r *runner, b Bound) *unit {
@@ -30,22 +33,22 @@ func newUnit(r *runner, b Bound) *unit {
 	if spec.Serial {
 		spec.Workers = 1
 	}
-	return &unit{runner: r, Bound: b, spec: spec, queue: newQueue(), log: r.Log.With("decider", spec.Name), wrote: map[events.Key]events.Sequence{}, wroteVolatile: map[events.Key]events.Sequence{}}
+	return &unit{runner: r, Bound: b, spec: spec, queue: newQueue(), log: r.Log.With("decider", spec.Name), wrote: map[events.Key]events.Sequence{}, wroteVolatile: map[events.Key]events.Sequence{},
+		doubts: map[events.Key]bool{}}
 }
 
-// mark makes dirty what a change concerns. No event can name one of the volatile log as its cause: the newest
-// event about the key itself stands for it.
+// mark makes dirty what a change concerns. No event can name one of the volatile log as its cause.
 func (u *unit) mark(v *View, c Change, volatile bool) {
 	for _, in := range u.spec.Inputs {
 		if in.Resource != "*" && (in.Resource != c.Next.Key.Resource || in.Group != c.Next.Key.Group) {
 			continue
 		}
-		why := cause{events.CauseOf(c.Event), c.Event.Subject.Class == events.Desired}
+		var why cause
+		if !volatile {
+			why = cause{events.CauseOf(c.Event), c.Event.Subject.Class == events.Desired}
+		}
 		if in.Keys != nil {
 			for _, key := range in.Keys(v, c) {
-				if volatile {
-					why = cause{Cause: events.CauseOf(events.Event{Sequence: v.Cursor(key).Revision})}
-				}
 				u.queue.add(key, why)
 			}
 		}
@@ -94,6 +97,7 @@ func (u *unit) decide(ctx context.Context, batch []work) (time.Duration, error) 
 	}
 	now, began := u.Now(), time.Now()
 	v, done := u.view(batch[0].why.Cause)
+	nameCauses(v, batch)
 	decisions := u.ask(v, batch, now)
 	cost, err := time.Since(began), v.Err()
 	done()
@@ -101,6 +105,15 @@ func (u *unit) decide(ctx context.Context, batch []work) (time.Duration, error) 
 		return cost, fmt.Errorf("reading what the decision needs: %w", err)
 	}
 	return cost, u.performAll(ctx, batch, decisions)
+}
+
+// nameCauses lets the newest event about a key stand for a cause that cannot be named.
+func nameCauses(v *View, batch []work) {
+	for i := range batch {
+		if w := &batch[i]; w.why.Sequence == 0 {
+			w.why.Cause = events.CauseOf(events.Event{Sequence: v.Cursor(w.key).Revision})
+		}
+	}
 }
 
 // ask calls the decider; a panic of one decision must not end the control plane.
@@ -123,8 +136,12 @@ func (u *unit) ask(v *View, batch []work, now time.Time) (out []Decision) {
 	return out
 }
 
-// catchUp waits until the projections hold this decider's own last writes for the keys.
+// catchUp waits until the projections hold this decider's own last writes for the keys, those among them that
+// it does not know to have happened.
 func (u *unit) catchUp(ctx context.Context, batch []work) error {
+	if err := u.resolveDoubts(ctx, batch); err != nil {
+		return err
+	}
 	if err := u.catchUpWith(ctx, u.Store, u.wrote, batch); err != nil {
 		return err
 	}
@@ -132,6 +149,29 @@ func (u *unit) catchUp(ctx context.Context, batch []work) error {
 		return nil
 	}
 	return u.catchUpWith(ctx, u.Volatile, u.wroteVolatile, batch)
+}
+
+// resolveDoubts takes all that is on the log for the decider's own where it does not know what it wrote.
+func (u *unit) resolveDoubts(ctx context.Context, batch []work) error {
+	u.mu.Lock()
+	doubtful := u.End != nil && slices.ContainsFunc(batch, func(w work) bool { return u.doubts[u.slot(w.key)] })
+	u.mu.Unlock()
+	if !doubtful {
+		return nil
+	}
+	end, err := u.End(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the log for its end, after a write of unknown outcome: %w", err)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, w := range batch {
+		if at := u.slot(w.key); u.doubts[at] {
+			delete(u.doubts, at)
+			u.wrote[at] = max(u.wrote[at], end)
+		}
+	}
+	return nil
 }
 
 func (u *unit) catchUpWith(ctx context.Context, s Store, wrote map[events.Key]events.Sequence, batch []work) error {
@@ -179,6 +219,11 @@ func (u *unit) noteWrite(key events.Key, e Effect, seq events.Sequence) {
 // settle schedules what a decision asks for after its effects.
 func (u *unit) settle(ctx context.Context, w work, d Decision, err error) {
 	if err != nil {
+		if errors.Is(err, events.ErrUnavailable) || !(errors.Is(err, events.ErrConflict) || errors.Is(err, events.ErrInvalid)) {
+			u.mu.Lock()
+			u.doubts[u.slot(w.key)] = true
+			u.mu.Unlock()
+		}
 		u.retry(ctx, w, err)
 		return
 	}

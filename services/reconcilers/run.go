@@ -91,7 +91,7 @@ func run(ctx context.Context, o Options) error {
 	if err := loop.CaughtUp(ctx, o.Store, o.Log); err != nil {
 		return err
 	}
-	to := loop.Options{Store: loop.FromProjection(o.Store), Log: o.Logger}
+	to := loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Log: o.Logger}
 	if o.VolatileStore != nil && o.Volatile != nil {
 		if err := loop.CaughtUp(ctx, o.VolatileStore, o.Volatile); err != nil {
 			return err

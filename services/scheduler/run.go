@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"k8s.io/client-go/rest"
+
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/projections"
 	"github.com/orlog-io/orlog/services/loop"
@@ -17,6 +19,8 @@ type Options struct {
 	Store *projections.Store
 	// Log is where bindings are appended.
 	Log events.Log
+	// Rest reaches the gateway as somebody who may impersonate the scheduler; nil: pods are never preempted.
+	Rest *rest.Config
 	// Logger receives what operators should see (nil: slog.Default).
 	Logger *slog.Logger
 }
@@ -30,7 +34,7 @@ func Run(ctx context.Context, o Options) error {
 		return stopped(ctx, err)
 	}
 	performer := &loop.Append{Log: o.Log, Source: "scheduler", Actor: Scheduler{}.Spec().Identity.User}
-	err := loop.Run(ctx, loop.Options{Store: loop.FromProjection(o.Store), Log: o.Logger}, loop.Bound{Decider: Scheduler{}, Performer: performer})
+	err := loop.Run(ctx, loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Log: o.Logger}, loop.Bound{Decider: Scheduler{}, Performer: performer})
 	return stopped(ctx, err)
 }
 

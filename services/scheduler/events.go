@@ -25,6 +25,7 @@ func bind(v *loop.View, c candidate, r Record, now time.Time) loop.Decision {
 	status, err := withCondition(c.state.Object, c.pod, scheduled)
 	var object json.RawMessage
 	if err == nil {
+		delete(status, "nominatedNodeName")
 		object, err = edited(c.state.Object, map[string]any{"nodeName": r.Node}, status)
 	}
 	if err != nil {
@@ -34,35 +35,52 @@ func bind(v *loop.View, c candidate, r Record, now time.Time) loop.Decision {
 	return decision(c, Bound, events.Subject{Class: events.Desired, Key: c.state.Key, Node: r.Node}, object, object, r)
 }
 
-// unschedulable reports why no node will do, unless that is what the pod says already, and waits for the
-// world to change.
-func unschedulable(v *loop.View, c candidate, r Record, now time.Time) loop.Decision {
+// unschedulable reports why no node will do and where room is made, unless that is what the pod says already,
+// makes the victims go, and waits for the world to change.
+func unschedulable(v *loop.View, c candidate, r Record, victims []*corev1.Pod, now time.Time) loop.Decision {
 	next := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
 		Message: r.Message, LastTransitionTime: metav1.NewTime(now)}
+	said := false
 	for _, was := range c.pod.Status.Conditions {
 		if was.Type != corev1.PodScheduled || was.Status != next.Status {
 			continue
 		}
-		if was.Reason == next.Reason && was.Message == next.Message {
-			return loop.Decision{Park: true}
-		}
+		said = was.Reason == next.Reason && was.Message == next.Message && c.pod.Status.NominatedNodeName == r.Nominated
 		next.LastTransitionTime = was.LastTransitionTime
 	}
-	report, whole, err := condition(c, next)
-	if err != nil {
-		v.Fail(fmt.Errorf("reporting on %s: %w", c.state.Key, err))
-		return loop.Decision{}
+	d := loop.Decision{}
+	if !said {
+		report, whole, err := condition(c, next, r.Nominated)
+		if err != nil {
+			v.Fail(fmt.Errorf("reporting on %s: %w", c.state.Key, err))
+			return loop.Decision{}
+		}
+		d = decision(c, Unschedulable, events.Subject{Class: events.Observed, Key: c.state.Key}, report, whole, r)
 	}
-	d := decision(c, Unschedulable, events.Subject{Class: events.Observed, Key: c.state.Key}, report, whole, r)
+	for _, victim := range victims {
+		effects, err := evict(victim, c, r.Nominated, now)
+		if err != nil {
+			v.Fail(fmt.Errorf("preempting %s/%s: %w", victim.Namespace, victim.Name, err))
+			return loop.Decision{}
+		}
+		for _, e := range effects {
+			d.Do(e) // one after the other
+		}
+	}
 	d.Park = true
 	return d
 }
 
 // condition is a status report with a condition replaced, and the object as it will then be.
-func condition(c candidate, next corev1.PodCondition) (report, whole json.RawMessage, err error) {
+func condition(c candidate, next corev1.PodCondition, nominated string) (report, whole json.RawMessage, err error) {
 	status, err := withCondition(c.state.Object, c.pod, next)
 	if err != nil {
 		return nil, nil, err
+	}
+	if delete(status, "nominatedNodeName"); nominated != "" {
+		if status["nominatedNodeName"], err = json.Marshal(nominated); err != nil {
+			return nil, nil, err
+		}
 	}
 	if report, err = json.Marshal(map[string]any{"metadata": map[string]any{"uid": c.state.UID}, "status": status}); err != nil {
 		return nil, nil, err

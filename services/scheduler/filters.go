@@ -61,6 +61,7 @@ var filters = []struct {
 
 // filter asks all filters about a node: the name and the reasons of the first that refuses, or none.
 func (a *ask) filter(n *nodeInfo) (string, []string) {
+	n = a.kept(n)
 	for _, f := range filters {
 		if reasons := f.fits(a, n); len(reasons) > 0 {
 			return f.name, reasons

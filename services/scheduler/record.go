@@ -33,8 +33,12 @@ type Record struct {
 	Scores []Score `json:"scores,omitempty"`
 	// Message is what the pod's condition says where no node is feasible.
 	Message string `json:"message,omitempty"`
+	// Nominated is the node on which room is made for the pod, Preempts which pods have to go from it.
+	Nominated string   `json:"nominated,omitempty"`
+	Preempts  []string `json:"preempts,omitempty"`
 
 	reasons map[string]int
+	helpful []*nodeInfo // refused the pod, but might not if pods went from it
 }
 
 // Score is a node's weighted score, by scorer.
@@ -48,10 +52,13 @@ func newRecord(nodes int) Record {
 	return Record{Nodes: nodes, Filtered: map[string]int{}, Refused: map[string]string{}, reasons: map[string]int{}}
 }
 
-func (r *Record) refuse(node, filter string, reasons []string) {
+func (r *Record) refuse(n *nodeInfo, filter string, reasons []string) {
 	r.Filtered[filter]++
+	if resolvable[filter] {
+		r.helpful = append(r.helpful, n)
+	}
 	if len(r.Refused) < namedRefusals {
-		r.Refused[node] = strings.Join(reasons, ", ")
+		r.Refused[n.node.Name] = strings.Join(reasons, ", ")
 	}
 	for _, reason := range reasons {
 		r.reasons[reason]++

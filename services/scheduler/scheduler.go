@@ -19,7 +19,10 @@ const Name = corev1.DefaultSchedulerName
 const batch = 128
 
 // Scheduler decides about pending pods.
-type Scheduler struct{}
+type Scheduler struct {
+	// NoPreemption: pods of lower priority are left alone, as nobody could delete them.
+	NoPreemption bool
+}
 
 // Spec declares what the scheduler reads and writes.
 func (Scheduler) Spec() loop.Spec {
@@ -30,8 +33,9 @@ func (Scheduler) Spec() loop.Spec {
 			{Resource: "pods", Keys: pendingPod, Wakes: podFrees},
 			{Resource: "nodes", Wakes: nodeChanged},
 			{Resource: "namespaces"},
+			{Group: "policy", Resource: "poddisruptionbudgets"},
 		},
-		Outputs: []loop.Output{{Resource: "pods", Shared: true}},
+		Outputs: []loop.Output{{Resource: "pods", Shared: true}, {Resource: "pods", Subresource: "status", Shared: true}},
 		Serial:  true,
 		Batch:   batch,
 	}
@@ -59,10 +63,10 @@ func finished(p *corev1.Pod) bool {
 func podFrees(v *loop.View, c loop.Change) bool {
 	prev, next := loop.Pods.Of(v, c.Prev), loop.Pods.Of(v, c.Next)
 	if next == nil {
-		return prev != nil && prev.Spec.NodeName != ""
+		return prev != nil && (prev.Spec.NodeName != "" || prev.Status.NominatedNodeName != "")
 	}
-	if next.Spec.NodeName == "" {
-		return false
+	if next.Spec.NodeName == "" { // room that was kept for it may be free again
+		return prev != nil && prev.Status.NominatedNodeName != "" && prev.Status.NominatedNodeName != next.Status.NominatedNodeName
 	}
 	return prev == nil || prev.Spec.NodeName == "" || (finished(next) && !finished(prev)) || !equality.Semantic.DeepEqual(prev.Labels, next.Labels)
 }
@@ -85,7 +89,7 @@ func (s Scheduler) Decide(v *loop.View, key events.Key, now time.Time) loop.Deci
 
 // DecideAll decides about pods in the order of their priority and age; each placed pod takes room from those
 // after it.
-func (Scheduler) DecideAll(v *loop.View, keys []loop.Item, now time.Time) []loop.Decision {
+func (s Scheduler) DecideAll(v *loop.View, keys []loop.Item, now time.Time) []loop.Decision {
 	out := make([]loop.Decision, len(keys))
 	var todo []candidate
 	for i, k := range keys {
@@ -109,14 +113,39 @@ func (Scheduler) DecideAll(v *loop.View, keys []loop.Item, now time.Time) []loop
 		r := snap.place(c.pod)
 		r.View, r.Assumed = v.Sequence(), placed
 		if r.Node == "" {
-			out[c.at] = unschedulable(v, c, r, now)
+			victims := s.makeRoom(v, snap, c, &r)
+			out[c.at] = unschedulable(v, c, r, victims, now)
 			continue
 		}
+		snap.nominate(c.pod, "")
 		snap.assume(c.pod, r.Node)
 		placed++
 		out[c.at] = bind(v, c, r, now)
 	}
 	return out
+}
+
+// makeRoom says in the record on which node room is made for a pod, and returns who has to go for it.
+func (s Scheduler) makeRoom(v *loop.View, snap *snapshot, c candidate, r *Record) []*corev1.Pod {
+	if s.NoPreemption {
+		return nil
+	}
+	best, waits := snap.preempt(c.pod, r.helpful, loop.Budgets.List(v, ""))
+	if waits {
+		r.Nominated = c.pod.Status.NominatedNodeName
+		return nil
+	}
+	if best == nil {
+		snap.nominate(c.pod, "")
+		return nil
+	}
+	r.Nominated = best.node.node.Name
+	snap.nominate(c.pod, r.Nominated)
+	for _, victim := range best.victims {
+		snap.doomed[victim] = true
+		r.Preempts = append(r.Preempts, victim.Namespace+"/"+victim.Name)
+	}
+	return best.victims
 }
 
 // candidate is a pod to be placed, with its place in the batch.
@@ -141,7 +170,7 @@ func (s *snapshot) place(p *corev1.Pod) Record {
 	for _, n := range s.nodes {
 		filter, reasons := ask.filter(n)
 		if len(reasons) > 0 {
-			r.refuse(n.node.Name, filter, reasons)
+			r.refuse(n, filter, reasons)
 			continue
 		}
 		feasible = append(feasible, n)
@@ -150,6 +179,9 @@ func (s *snapshot) place(p *corev1.Pod) Record {
 	if len(feasible) == 0 {
 		r.Message = r.explain()
 		return r
+	}
+	if i := slices.IndexFunc(feasible, func(n *nodeInfo) bool { return n.node.Name == p.Status.NominatedNodeName }); i >= 0 {
+		feasible = feasible[i : i+1] // the room that was made for it
 	}
 	r.choose(ask.rank(feasible))
 	return r

@@ -14,6 +14,10 @@ type snapshot struct {
 	byName map[string]*nodeInfo
 	// averse are the bound pods with required anti-affinity, which keep others away.
 	averse []placedPod
+	// nominated are the pods for which room is being made, by node; doomed those that have to go for them, as
+	// decided in this batch.
+	nominated map[string][]*corev1.Pod
+	doomed    map[*corev1.Pod]bool
 	// namespaces are labels by namespace, for affinity terms that select namespaces.
 	namespaces func() map[string]labels.Set
 }
@@ -122,7 +126,7 @@ func (n *nodeInfo) taken(want port) bool {
 }
 
 func takeSnapshot(v *loop.View) *snapshot {
-	s := &snapshot{byName: map[string]*nodeInfo{}}
+	s := &snapshot{byName: map[string]*nodeInfo{}, nominated: map[string][]*corev1.Pod{}, doomed: map[*corev1.Pod]bool{}}
 	for _, node := range loop.Nodes.List(v, "") {
 		if node.DeletionTimestamp != nil {
 			continue
@@ -134,6 +138,8 @@ func takeSnapshot(v *loop.View) *snapshot {
 	for _, p := range loop.Pods.List(v, "") {
 		if p.Spec.NodeName != "" && !finished(p) {
 			s.assume(p, p.Spec.NodeName)
+		} else if node := p.Status.NominatedNodeName; node != "" && pending(p) {
+			s.nominated[node] = append(s.nominated[node], p)
 		}
 	}
 	var sets map[string]labels.Set

@@ -3,35 +3,57 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 )
 
-// apiClient reaches the gateway's own endpoints (/orlog/v1/...), with the user's kubeconfig.
+// apiClient reaches the gateway's own endpoints (/orlog/v1/...) and its past (/at/...), with the user's
+// kubeconfig.
 type apiClient struct {
 	factory cmdutil.Factory
+	now     func() time.Time
+
+	once   sync.Once
+	client *http.Client
+	base   *url.URL
+	err    error
 }
 
-// get opens one of the gateway's endpoints; the caller closes the body. A refusal becomes the error that
-// the gateway wrote.
+// connect makes the client, once: its connections are used again.
+func (a *apiClient) connect() (*http.Client, url.URL, error) {
+	a.once.Do(func() {
+		cfg, err := a.factory.ToRESTConfig()
+		if err != nil {
+			a.err = err
+			return
+		}
+		if a.client, a.err = rest.HTTPClientFor(cfg); a.err != nil {
+			return
+		}
+		a.base, _, a.err = rest.DefaultServerURL(cfg.Host, "", schema.GroupVersion{}, true)
+	})
+	if a.err != nil {
+		return nil, url.URL{}, a.err
+	}
+	return a.client, *a.base, nil
+}
+
+// get opens a path of the gateway's; the caller closes the body. A refusal is an API error
+// (apierrors.APIStatus) with what the gateway wrote; a connection that failed a *url.Error.
 func (a *apiClient) get(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
-	cfg, err := a.factory.ToRESTConfig()
-	if err != nil {
-		return nil, err
-	}
-	client, err := rest.HTTPClientFor(cfg)
-	if err != nil {
-		return nil, err
-	}
-	base, _, err := rest.DefaultServerURL(cfg.Host, "", schema.GroupVersion{}, true)
+	client, base, err := a.connect()
 	if err != nil {
 		return nil, err
 	}
@@ -55,9 +77,13 @@ func (a *apiClient) get(ctx context.Context, path string, query url.Values) (io.
 	}
 	var status metav1.Status
 	if json.Unmarshal(body, &status) == nil && status.Message != "" {
-		return nil, fmt.Errorf("%s", status.Message)
+		return nil, &apierrors.StatusError{ErrStatus: status}
 	}
-	return nil, fmt.Errorf("%s: %s: %s", path, res.Status, strings.TrimSpace(string(body)))
+	if res.StatusCode == http.StatusNotFound && strings.HasPrefix(path, "/orlog/") {
+		return nil, fmt.Errorf("%s: the server does not know this: is it Orlog? kubectl's commands work with any Kubernetes, history, why, tail and --at only with Orlog", base.Host)
+	}
+	return nil, &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: int32(res.StatusCode),
+		Message: fmt.Sprintf("%s: %s: %s", path, res.Status, strings.TrimSpace(string(body)))}}
 }
 
 func (a *apiClient) getJSON(ctx context.Context, path string, query url.Values, to any) error {
@@ -72,46 +98,27 @@ func (a *apiClient) getJSON(ctx context.Context, path string, query url.Values, 
 	return nil
 }
 
-// object turns KIND/NAME or KIND NAME into the query that names one object, whether it still exists or not.
-func (a *apiClient) object(args []string) (url.Values, error) {
-	kind, name, ok := "", "", false
-	switch len(args) {
-	case 1:
-		kind, name, ok = strings.Cut(args[0], "/")
-	case 2:
-		kind, name, ok = args[0], args[1], true
+// position is where the log stands: sequence what the gateway has read, last what the log holds.
+type position struct {
+	Sequence uint64 `json:"sequence"`
+	Last     uint64 `json:"last"`
+}
+
+// position asks where the log stands, now or (moment: a sequence or a time) then.
+func (a *apiClient) position(ctx context.Context, moment string) (position, error) {
+	q := url.Values{}
+	if moment != "" {
+		q.Set("at", moment)
 	}
-	if !ok || kind == "" || name == "" {
-		return nil, fmt.Errorf("name one object as KIND/NAME, for example deployment/web")
+	var p position
+	return p, a.getJSON(ctx, "/orlog/v1/position", q, &p)
+}
+
+// statusCode is the HTTP status of a refusal, 0 for any other error.
+func statusCode(err error) int {
+	var s apierrors.APIStatus
+	if errors.As(err, &s) {
+		return int(s.Status().Code)
 	}
-	mapper, err := a.factory.ToRESTMapper()
-	if err != nil {
-		return nil, err
-	}
-	gvr, gr := schema.ParseResourceArg(strings.ToLower(kind))
-	if gvr == nil {
-		v := gr.WithVersion("")
-		gvr = &v
-	}
-	full, err := mapper.ResourceFor(*gvr)
-	if err != nil {
-		return nil, fmt.Errorf("kind %q: %w (orlog api-resources lists the kinds)", kind, err)
-	}
-	gvk, err := mapper.KindFor(full)
-	if err != nil {
-		return nil, err
-	}
-	mapping, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-	if err != nil {
-		return nil, err
-	}
-	q := url.Values{"group": {full.Group}, "resource": {full.Resource}, "name": {name}}
-	if mapping.Scope.Name() == "namespace" {
-		ns, _, err := a.factory.ToRawKubeConfigLoader().Namespace()
-		if err != nil {
-			return nil, err
-		}
-		q.Set("namespace", ns)
-	}
-	return q, nil
+	return 0
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 
@@ -11,8 +12,20 @@ import (
 // systemKubeconfig is where an installed Orlog keeps the admin's kubeconfig.
 const systemKubeconfig = "/etc/orlog/kubeconfig"
 
-// useNearestKubeconfig picks a kubeconfig where the user named none, by flag, by $KUBECONFIG or by having
-// ~/.kube/config: the one of the nearest .orlog folder above, then the installed one.
+// kubeconfigSource knows which kubeconfig is used, for messages.
+type kubeconfigSource struct {
+	flags *genericclioptions.ConfigFlags
+}
+
+func (k *kubeconfigSource) describe() string {
+	if *k.flags.KubeConfig != "" {
+		return *k.flags.KubeConfig
+	}
+	return cmp.Or(os.Getenv(clientcmd.RecommendedConfigPathEnvVar), clientcmd.RecommendedHomeFile)
+}
+
+// useNearestKubeconfig picks a kubeconfig where the user named none, by flag or by $KUBECONFIG: the one of the
+// nearest .orlog folder above, else ~/.kube/config, else the installed one.
 func useNearestKubeconfig(flags *genericclioptions.ConfigFlags) {
 	if *flags.KubeConfig != "" || os.Getenv(clientcmd.RecommendedConfigPathEnvVar) != "" {
 		return
@@ -36,8 +49,13 @@ func nearestInstall(path ...string) string {
 	if err != nil {
 		return ""
 	}
+	return nearestAbove(dir, filepath.Join(append([]string{".orlog"}, path...)...))
+}
+
+// nearestAbove finds a path in a folder or the nearest one above it, "" where none has it.
+func nearestAbove(dir, path string) string {
 	for {
-		p := filepath.Join(append([]string{dir, ".orlog"}, path...)...)
+		p := filepath.Join(dir, path)
 		if _, err := os.Stat(p); err == nil {
 			return p
 		}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"os"
+	"time"
 
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/component-base/cli"
 	"k8s.io/component-base/logs"
 	"k8s.io/kubectl/pkg/cmd"
@@ -16,7 +18,12 @@ func main() {
 	if _, err := logs.GlogSetter(cmd.GetLogVerbosity(os.Args)); err != nil {
 		cmdutil.CheckErr(err)
 	}
-	if err := cli.RunNoErrOutput(newRoot(os.Args)); err != nil {
+	root, kubeconfig := newRoot(os.Args, genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}, time.Now)
+	cmdutil.BehaviorOnFatal(explainFailures(kubeconfig))
+	if err := runPlugin(root, os.Args[1:]); err != nil {
+		cmdutil.CheckErr(err)
+	}
+	if err := cli.RunNoErrOutput(root); err != nil {
 		cmdutil.CheckErr(err)
 	}
 }

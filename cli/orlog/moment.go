@@ -23,9 +23,22 @@ func parseMoment(s string, now time.Time) (string, error) {
 		return "", err
 	}
 	if t.After(now) {
-		return "", fmt.Errorf("--at %q is in the future: give a past moment", s)
+		return "", fmt.Errorf("%q is in the future: give a past moment", s)
 	}
 	return t.UTC().Format(time.RFC3339Nano), nil
+}
+
+// parsePast reads a moment that a flag bounds something by: a sequence, or a time.
+func parsePast(flag, text string, now time.Time) (sequence uint64, at time.Time, err error) {
+	m, err := parseMoment(text, now)
+	if err != nil {
+		return 0, at, fmt.Errorf("%s: %w", flag, err)
+	}
+	if sequence, err = strconv.ParseUint(m, 10, 64); err == nil {
+		return sequence, at, nil
+	}
+	at, err = time.Parse(time.RFC3339Nano, m)
+	return 0, at, err
 }
 
 func parseTime(text string, now time.Time) (time.Time, error) {
@@ -48,7 +61,7 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 			return time.Date(day.Year(), day.Month(), day.Day(), c.Hour(), c.Minute(), c.Second(), 0, now.Location()), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("--at %q is no moment: give a sequence (4711), a time (2026-11-20T14:05:00Z, 14:05, \"yesterday 14:05\") or how long ago (12m, 3h, 2d)", text)
+	return time.Time{}, fmt.Errorf("%q is no moment: give a sequence (4711), a time (2026-11-20T14:05:00Z, 14:05, \"yesterday 14:05\") or how long ago (12m, 3h, 2d)", text)
 }
 
 // parseAgo reads a duration such as 90s, 12m, 1h30m or 2d12h.

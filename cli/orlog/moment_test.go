@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -31,13 +32,28 @@ func TestParseMoment(t *testing.T) {
 	}
 }
 
-func TestDiscoveryIsTheSameAtEveryMoment(t *testing.T) {
+func TestWhatIsTheSameAtEveryMoment(t *testing.T) {
 	for path, want := range map[string]bool{
 		"/api": true, "/api/v1": true, "/apis": true, "/apis/apps/v1": true, "/openapi/v3": true, "/version": true,
+		"/orlog/v1/position": true, "/orlog/v1/events": true, "/at/7/api/v1/pods": true,
 		"/api/v1/pods": false, "/api/v1/namespaces/a/pods/b": false, "/apis/apps/v1/deployments": false,
+		"/orlog/v1/history": false, "/orlog/v1/why": false,
 	} {
-		if got := isDiscovery(path); got != want {
-			t.Errorf("isDiscovery(%q) = %v, want %v", path, got, want)
+		if got := isTimeless(path); got != want {
+			t.Errorf("isTimeless(%q) = %v, want %v", path, got, want)
 		}
+	}
+}
+
+func TestParsePast(t *testing.T) {
+	now := time.Date(2026, 11, 21, 10, 30, 0, 0, time.UTC)
+	if seq, at, err := parsePast("--since", "4711", now); seq != 4711 || !at.IsZero() || err != nil {
+		t.Errorf("a sequence: %d %v %v", seq, at, err)
+	}
+	if seq, at, err := parsePast("--since", "30m", now); seq != 0 || !at.Equal(now.Add(-30*time.Minute)) || err != nil {
+		t.Errorf("a time: %d %v %v", seq, at, err)
+	}
+	if _, _, err := parsePast("--since", "soon", now); err == nil || !strings.Contains(err.Error(), "--since") {
+		t.Errorf("nonsense: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -31,8 +32,11 @@ func (r *requestFlags) resolve(now time.Time) error {
 		return nil
 	}
 	m, err := parseMoment(r.at, now)
+	if err != nil {
+		return fmt.Errorf("--at: %w", err)
+	}
 	r.moment = m
-	return err
+	return nil
 }
 
 // wrap puts the flags' effect into a client's transport. It reads them when a request is made: kubectl
@@ -55,22 +59,24 @@ func (t *requestTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.flags.reason != "" {
 		req.Header.Set("Orlog-Reason", t.flags.reason)
 	}
-	if t.flags.moment != "" && !isDiscovery(req.URL.Path) {
+	if t.flags.moment != "" && !isTimeless(req.URL.Path) {
 		req.URL.Path = "/at/" + t.flags.moment + req.URL.Path
 		req.URL.RawPath = ""
 	}
 	return t.next.RoundTrip(req)
 }
 
-// isDiscovery reports whether a path asks what the API looks like rather than for objects: that is the same
-// at every moment, and kubectl caches it by URL.
-func isDiscovery(path string) bool {
+// isTimeless reports whether a path is not to be moved into the past: what the API looks like is the same at
+// every moment, and kubectl caches it by URL; the log itself has no moment; and one move is enough.
+func isTimeless(path string) bool {
 	seg := strings.Split(strings.Trim(path, "/"), "/")
 	switch seg[0] {
 	case "api":
 		return len(seg) <= 2
 	case "apis":
 		return len(seg) <= 3
+	case "orlog":
+		return len(seg) != 3 || seg[2] != "history" && seg[2] != "why"
 	}
-	return true // openapi, version, healthz, /orlog/...: no objects
+	return true // openapi, version, healthz, at: no objects of a moment
 }

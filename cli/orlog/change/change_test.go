@@ -69,7 +69,7 @@ func raw(s string) json.RawMessage { return json.RawMessage(s) }
 func TestSecretsStayHidden(t *testing.T) {
 	changes := []Change{{Path: "/data/password", From: raw(`"b2xk"`), To: raw(`"bmV3"`)}, {Path: "/data/user", To: raw(`"bWU="`)},
 		{Path: "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration", From: raw(`"b2xk"`)}, {Path: "/metadata/labels/a", To: raw(`"b"`)}}
-	want := `data.password: *** -> *** (changed)
+	want := `data.password: *** (changed)
 data.user: *** (new)
 metadata.annotations[kubectl.kubernetes.io/last-applied-configuration]: *** (removed) (bookkeeping)
 metadata.labels.a: b (new)
@@ -138,6 +138,21 @@ func TestFilter(t *testing.T) {
 	for _, bad := range []string{"", ".", "a[b", "a..b"} {
 		if _, err := ParseFilter(bad); err == nil {
 			t.Errorf("%q was accepted", bad)
+		}
+	}
+	object, err := Decode([]byte(`{"spec":{"replicas":3,"containers":[{"name":"web","image":"web:1"}],"args":["a","b"]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{"spec.replicas": "spec.replicas: 3 (new)", "spec.containers[web].image": "spec.containers[web].image: web:1 (new)",
+		"spec.args[1]": "spec.args[1]: b (new)", "spec.nothing": "", "spec.containers[db]": "", "spec.replicas.x": ""} {
+		f, err := ParseFilter(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, found := f.Find(object)
+		if found != (want != "") || found && got.String() != want {
+			t.Errorf("Find(%s) = %s, %v; want %s", text, got, found, want)
 		}
 	}
 	if !HasIndex("/spec/containers/0/image") || HasIndex("/metadata/labels/0") || HasIndex("/spec/replicas") {

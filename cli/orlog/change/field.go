@@ -80,7 +80,7 @@ func (f Field) Text(limit int) string {
 	case f.Hidden && f.Removed:
 		return name + ": *** (removed)"
 	case f.Hidden:
-		return name + ": *** -> *** (changed)"
+		return name + ": *** (changed)"
 	case f.Added:
 		return name + ": " + f.value(f.To, limit) + " (new)"
 	case f.Removed:

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Change is one field as an event tells it: Path is an RFC 6901 pointer, From absent where the field was
@@ -91,10 +92,11 @@ type step struct {
 // fields are those of one change by itself: what was replaced as a whole is compared inside.
 func (s step) fields() []Field {
 	p := plainPath(s.tokens)
-	if s.added || s.removed {
-		return []Field{{path: p, From: s.from, To: s.to, Added: s.added, Removed: s.removed}}
-	}
 	var out []Field
+	if s.added || s.removed {
+		appear(&out, p, s.from, s.to, s.added)
+		return out
+	}
 	compare(&out, p, s.from, s.to)
 	return out
 }
@@ -220,13 +222,20 @@ func compareMaps(out *[]Field, p path, a, b map[string]any) {
 		if had && has {
 			compare(out, p.key(k), was, is)
 		} else {
-			*out = append(*out, appearance(p.key(k), was, is, has))
+			appear(out, p.key(k), was, is, has)
 		}
 	}
 }
 
-// appearance is a field that came (has) or went.
-func appearance(p path, was, is any, has bool) Field {
+// appear adds a field that came (has) or went. What has names inside and stands in a status comes in its parts.
+func appear(out *[]Field, p path, was, is any, has bool) {
+	if parts := p.last(); len(p) == 2 && p[0] == "status" && (parts == "conditions" || strings.HasSuffix(parts, "ontainerStatuses")) {
+		before, isList := was.([]any)
+		after, areLists := is.([]any)
+		if (isList || areLists) && identity(before, after) != "" && compareLists(out, p, before, after) {
+			return
+		}
+	}
 	f := Field{path: p, From: was, To: is, Added: has, Removed: !has}
 	if t := joinedText(p, was); t != "" {
 		f.From = t
@@ -234,5 +243,5 @@ func appearance(p path, was, is any, has bool) Field {
 	if t := joinedText(p, is); t != "" {
 		f.To = t
 	}
-	return f
+	*out = append(*out, f)
 }

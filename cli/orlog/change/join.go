@@ -11,7 +11,7 @@ import (
 // these are none.
 func joined(out *[]Field, p path, a, b map[string]any) bool {
 	was, is := joinedText(p, a), joinedText(p, b)
-	if was == "" || is == "" {
+	if was == "" || is == "" || containerStatus(p) {
 		return false
 	}
 	if reflect.DeepEqual(a, b) {
@@ -43,10 +43,18 @@ func joinedText(p path, v any) string {
 	switch {
 	case inConditions(p):
 		return withDetails(text(m, "status"), text(m, "reason"))
-	case (p.last() == "state" || p.last() == "lastState") && strings.Contains(p.String(), "ontainerStatuses["):
+	case containerStatus(p[:len(p)-1]) && (p.last() == "state" || p.last() == "lastState"):
 		return stateText(m)
+	case containerStatus(p): // a container that came or went: its state is what there is to say
+		current, _ := m["state"].(map[string]any)
+		return stateText(current)
 	}
 	return ""
+}
+
+// containerStatus reports whether a path is that of one container's status.
+func containerStatus(p path) bool {
+	return len(p) >= 2 && strings.HasSuffix(p[len(p)-2], "ontainerStatuses") && strings.HasPrefix(p.last(), "[")
 }
 
 func inConditions(p path) bool {
@@ -55,6 +63,9 @@ func inConditions(p path) bool {
 
 func stateText(m map[string]any) string {
 	keys := slices.Sorted(maps.Keys(m))
+	if len(keys) == 0 {
+		return "none"
+	}
 	if len(keys) != 1 {
 		return ""
 	}

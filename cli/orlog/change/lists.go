@@ -2,6 +2,7 @@ package change
 
 import (
 	"reflect"
+	"strconv"
 )
 
 // identities are the fields that tell a list's elements apart, tried in order.
@@ -18,25 +19,23 @@ func compareLists(out *[]Field, p path, a, b []any) bool {
 		index[idOf(e, id)] = e
 	}
 	before := len(*out)
-	kept := 0
 	for _, e := range b {
 		name := idOf(e, id)
 		if was, both := index[name]; both {
 			compare(out, p.element(name), was, e)
 			delete(index, name)
-			kept++
 		} else {
-			*out = append(*out, appearance(p.element(name), nil, e, true))
+			appear(out, p.element(name), nil, e, true)
 		}
 	}
 	for _, e := range a {
 		name := idOf(e, id)
 		if was, gone := index[name]; gone {
-			*out = append(*out, appearance(p.element(name), was, nil, false))
+			appear(out, p.element(name), was, nil, false)
 		}
 	}
-	if before == len(*out) && kept > 1 && !reflect.DeepEqual(a, b) {
-		*out = append(*out, Field{path: p, From: order(a, id), To: order(b, id), Minor: true})
+	if was, is := order(a, id), order(b, id); before == len(*out) && !reflect.DeepEqual(was, is) {
+		*out = append(*out, Field{path: p, From: was, To: is, Minor: true})
 	}
 	return true
 }
@@ -111,4 +110,20 @@ func order(list []any, id string) any {
 		names[i] = idOf(e, id)
 	}
 	return names
+}
+
+// find is the element of a list that goes by an identity or an index.
+func find(list []any, id string) (any, bool) {
+	if field := identity(list, nil); field != "" {
+		for _, e := range list {
+			if idOf(e, field) == id {
+				return e, true
+			}
+		}
+		return nil, false
+	}
+	if i, err := strconv.Atoi(id); err == nil && i >= 0 && i < len(list) {
+		return list[i], true
+	}
+	return nil, false
 }

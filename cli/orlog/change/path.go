@@ -137,3 +137,29 @@ func (f Filter) Match(field Field) bool {
 	}
 	return true
 }
+
+// Find is what the filter names in an object as it is, as a field that came with it.
+func (f Filter) Find(object map[string]any) (Field, bool) {
+	var v any = object
+	for _, s := range f.segments {
+		id, element := strings.CutPrefix(s, "[")
+		id = strings.TrimSuffix(id, "]")
+		switch x := v.(type) {
+		case map[string]any:
+			e, ok := x[id]
+			if !ok {
+				return Field{}, false
+			}
+			v = e
+		case []any:
+			e, ok := find(x, id)
+			if !ok || !element {
+				return Field{}, false
+			}
+			v = e
+		default:
+			return Field{}, false
+		}
+	}
+	return Field{path: f.segments, To: v, Added: true}, true
+}

@@ -107,7 +107,7 @@ func startServices(g *errgroup.Group, ctx context.Context, o options, stores *st
 		}
 		logger.Info("the Kubernetes API is ready", "listen", o.listen, "kubeconfig", o.kubeconfig)
 		g.Go(func() error {
-			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Logger: logger})
+			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Logger: logger})
 		})
 		g.Go(func() error {
 			return reconcilers.Run(ctx, reconcilers.Options{Store: stores.reconcilers, VolatileStore: stores.volatile,

@@ -78,7 +78,7 @@ func newControlPlane(t *testing.T) *controlPlane {
 	c.run("gateway", func() error { return g.Run(ctx) })
 	<-g.Ready()
 	c.run("scheduler", func() error {
-		return scheduler.Run(ctx, scheduler.Options{Store: forScheduler, Log: c.log, Logger: logger})
+		return scheduler.Run(ctx, scheduler.Options{Store: forScheduler, Log: c.log, Rest: g.LoopbackConfig(), Logger: logger})
 	})
 	c.run("reconcilers", func() error {
 		return reconcilers.Run(ctx, reconcilers.Options{Store: c.store, VolatileStore: volatile, Log: c.log, Volatile: c.volatile,

@@ -33,9 +33,17 @@ func Run(ctx context.Context, o Options) error {
 	if err := loop.CaughtUp(ctx, o.Store, o.Log); err != nil {
 		return stopped(ctx, err)
 	}
-	performer := &loop.Append{Log: o.Log, Source: "scheduler", Actor: Scheduler{}.Spec().Identity.User}
-	err := loop.Run(ctx, loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Log: o.Logger}, loop.Bound{Decider: Scheduler{}, Performer: performer})
-	return stopped(ctx, err)
+	identity := Scheduler{}.Spec().Identity
+	facts := &loop.Append{Log: o.Log, Source: "scheduler", Actor: identity.User}
+	bound := loop.Bound{Decider: Scheduler{NoPreemption: o.Rest == nil}, Performer: facts}
+	if o.Rest != nil {
+		requests, err := loop.NewREST(o.Rest, identity)
+		if err != nil {
+			return fmt.Errorf("scheduler: %w", err)
+		}
+		bound.Performer = performer{facts, requests}
+	}
+	return stopped(ctx, loop.Run(ctx, loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Log: o.Logger}, bound))
 }
 
 func stopped(ctx context.Context, err error) error {

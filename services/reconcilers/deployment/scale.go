@@ -8,8 +8,13 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 )
 
-// scaled says whether the Deployment's size was changed since its ReplicaSets were last sized.
+// scaled says whether the Deployment's size was changed since its ReplicaSets were last sized. Where a Deployment
+// that recreates its pods has several with replicas, because it adopted them or was of the other kind, there is
+// nothing to share out: to recreate settles it. (Upstream's controller stands still there for ever.)
 func (r *rollout) scaled() bool {
+	if r.d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType && !r.d.Spec.Paused && r.onlyActive() == nil && !r.saturated() {
+		return false
+	}
 	for _, rs := range active(r.all) {
 		if n, ok := sizeAnnotation(rs, desiredAnnotation); ok && n != *r.d.Spec.Replicas {
 			return true

@@ -66,7 +66,8 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
 			return run(ctx, o, logger)
 		},
 	}
-	addFlags(c.Flags())
-	settings.AddFlags(c.Flags(), defaultConfig)
+	addFlags(c.PersistentFlags())
+	settings.AddFlags(c.PersistentFlags(), defaultConfig)
+	c.AddCommand(newConfigCommand())
 	return c
 }

@@ -85,8 +85,18 @@ func (s *Settings) Bool(name string) bool { return s.v.GetBool(name) }
 // Int returns a setting as a number.
 func (s *Settings) Int(name string) int { return s.v.GetInt(name) }
 
-// Strings returns a setting as a list.
-func (s *Settings) Strings(name string) []string { return s.v.GetStringSlice(name) }
+// Strings returns a setting as a list. In one text its parts stand between commas, as on the command line.
+func (s *Settings) Strings(name string) []string {
+	var out []string
+	for _, text := range s.v.GetStringSlice(name) { // viper takes a text from the environment for one element
+		for part := range strings.SplitSeq(text, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				out = append(out, part)
+			}
+		}
+	}
+	return out
+}
 
 // Source says where a setting's value comes from: "flag", "environment ORLOG_X", "file PATH" or "default".
 func (s *Settings) Source(name string) string {

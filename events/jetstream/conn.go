@@ -55,6 +55,7 @@ type Conn struct {
 	// flight is in doubt.
 	reconnected chan struct{}
 	epoch       uint64
+	turnedAway  time.Time // when that was last reported
 	logs        []*log
 	listeners   map[string]*listener // by node
 	done        chan struct{}        // closed by Close
@@ -133,11 +134,14 @@ func (c *Conn) natsOptions() ([]nats.Option, error) {
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrAuthorization) && !c.sayAgain() {
+				return
+			}
 			c.requests.refuse(err)
 			if sub != nil {
 				err = fmt.Errorf("subscription on %s: %w", sub.Subject, err)
 			}
-			c.report(err)
+			c.report(fmt.Errorf("%w%s", err, c.opts.hint(err)))
 		}),
 	}
 	if c.opts.Token != "" {
@@ -160,6 +164,18 @@ func (c *Conn) report(err error) {
 	if c.opts.OnError != nil {
 		c.opts.OnError(err)
 	}
+}
+
+// sayAgain reports whether it is time to report once more that the server turns this client away: the client
+// tries again many times a second, as for any other reason.
+func (c *Conn) sayAgain() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.turnedAway.IsZero() && time.Since(c.turnedAway) < time.Minute {
+		return false
+	}
+	c.turnedAway = time.Now()
+	return true
 }
 
 func (c *Conn) onReconnect() {

@@ -69,9 +69,13 @@ func credentials(path string) (nats.Option, error) {
 	if bytes.Contains(b, []byte("BEGIN NATS USER JWT")) {
 		return nats.UserCredentials(path), nil
 	}
-	o, err := nats.NkeyOptionFromSeed(path)
+	pair, err := nkeys.ParseDecoratedUserNKey(b)
 	if err != nil {
 		return nil, fmt.Errorf("credentials %s: neither the seed of an nkey nor a .creds file: %w", path, err)
 	}
-	return o, nil
+	public, err := pair.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("credentials %s: %w", path, err)
+	}
+	return nats.Nkey(public, pair.Sign), nil // kept: reconnecting does not need the file
 }

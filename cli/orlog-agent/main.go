@@ -81,7 +81,8 @@ func withNode(do func(context.Context, options) error) func(*cobra.Command, []st
 func run(ctx context.Context, o options) (err error) {
 	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	conn, err := jetstream.Connect(connecting, jetstream.Options{URL: o.natsURL, Name: "orlog-agent/" + o.agent.NodeName, MustExist: true,
+	conn, err := jetstream.Connect(connecting, jetstream.Options{URL: o.natsURL, Name: "orlog-agent/" + o.agent.NodeName,
+		Credentials: o.natsCredentials, MustExist: true,
 		OnError: func(err error) { slog.Warn("log connection", "error", err) }})
 	if err != nil {
 		return err

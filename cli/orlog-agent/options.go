@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -16,9 +18,10 @@ import (
 )
 
 type options struct {
-	natsURL    string
-	kubeconfig string
-	agent      agent.Options
+	natsURL         string
+	natsCredentials string // "": none
+	kubeconfig      string
+	agent           agent.Options
 }
 
 func addFlags(f *pflag.FlagSet) {
@@ -26,6 +29,7 @@ func addFlags(f *pflag.FlagSet) {
 	f.String("data-dir", "/var/lib/orlog/node", "folder of everything that the node keeps; one agent at a time may use it")
 	f.String("bin-dir", "", "folder of runc, orlog-shim and cni/ (default: where orlog-agent is)")
 	f.String("nats-url", "nats://127.0.0.1:4222", "NATS servers of the log, comma-separated")
+	f.String("nats-credentials", "", "file with this node's credentials for the log (default: node.nats beside the kubeconfig, if it exists)")
 	f.String("kubeconfig", "/etc/orlog/node.kubeconfig", "how to reach the Kubernetes API as this node")
 	f.String("pod-cidr", "10.244.0.0/24", "where this node's pods get their addresses")
 	f.String("cluster-cidr", "10.244.0.0/16", "where the pods of all nodes get theirs")
@@ -47,6 +51,9 @@ func readOptions(s *settings.Settings, logger *slog.Logger) (o options, err erro
 		ClusterDNS: s.String("cluster-dns"), ClusterDomain: s.String("cluster-domain"), Bridge: s.String("bridge"), Table: s.String("nft-table"),
 		CgroupRoot: s.String("cgroup-root"), PlainHTTP: s.Strings("plain-http"), Logger: logger,
 	}}
+	if o.natsCredentials, err = credentials(s.String("nats-credentials"), o.kubeconfig); err != nil {
+		return o, err
+	}
 	a := &o.agent
 	if a.NodeName == "" {
 		host, err := os.Hostname()
@@ -84,4 +91,19 @@ func readOptions(s *settings.Settings, logger *slog.Logger) (o options, err erro
 		return o, fmt.Errorf("cgroup-root %q: want an absolute path below the root, such as /orlog", a.CgroupRoot)
 	}
 	return o, nil
+}
+
+// credentials is the file given, or the one beside the kubeconfig where that exists.
+func credentials(given, kubeconfig string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	beside := filepath.Join(filepath.Dir(kubeconfig), "node.nats")
+	switch _, err := os.Stat(beside); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil // a log may ask for none
+	case err != nil:
+		return "", fmt.Errorf("nats-credentials: %w", err)
+	}
+	return beside, nil
 }

@@ -32,9 +32,14 @@ func openLogs(ctx context.Context, o options, newest events.Sequence, logger *sl
 			err = errors.Join(err, l.close())
 		}
 	}()
-	url := o.natsURL
+	url, credentials := o.natsURL, o.natsCredentials
 	if url == "" {
-		l.server, err = jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(o.dataDir, "log"), Host: o.natsHost, Port: o.natsPort, Logger: logger})
+		var access *jetstream.Access
+		if access, credentials, err = grantAccess(o); err != nil {
+			return nil, err
+		}
+		l.server, err = jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(o.dataDir, "log"), Host: o.natsHost, Port: o.natsPort,
+			Access: access, Logger: logger})
 		if err != nil {
 			return nil, err
 		}
@@ -46,7 +51,8 @@ func openLogs(ctx context.Context, o options, newest events.Sequence, logger *sl
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	l.conn, err = jetstream.Connect(ctx, jetstream.Options{URL: url, Name: "orlogd", Replicas: o.natsReplicas, MustExist: newest > 0, MinSequence: newest,
+	l.conn, err = jetstream.Connect(ctx, jetstream.Options{URL: url, Name: "orlogd", Credentials: credentials,
+		Replicas: o.natsReplicas, MustExist: newest > 0, MinSequence: newest,
 		OnError: func(err error) { logger.Warn("log connection", "error", err) }})
 	if err != nil {
 		return nil, err
@@ -56,6 +62,9 @@ func openLogs(ctx context.Context, o options, newest events.Sequence, logger *sl
 	}
 	if l.volatile, err = l.conn.Volatile(ctx); err != nil {
 		return nil, err
+	}
+	if err := l.conn.ServeReaders(); err != nil {
+		return nil, fmt.Errorf("serving readers of the log: %w", err)
 	}
 	return l, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -28,6 +29,10 @@ type options struct {
 	natsHost         string
 	natsPort         int
 	natsReplicas     int
+
+	natsCredentials       string // orlogd's own, for an external cluster
+	nodeCredentials       string
+	integratorCredentials string
 }
 
 func addFlags(f *pflag.FlagSet) {
@@ -36,12 +41,15 @@ func addFlags(f *pflag.FlagSet) {
 	f.String("advertise-address", "", "IP at which nodes and pods reach the API (default: this host's own)")
 	f.String("kubeconfig", "/etc/orlog/kubeconfig", "where to write the administrator's kubeconfig")
 	f.String("node-kubeconfig", "/etc/orlog/node.kubeconfig", "where to write the kubeconfig of this machine's node agent")
+	f.String("node-credentials", "", "where to write the log's credentials of this machine's node agent (default: node.nats beside the node-kubeconfig)")
+	f.String("integrator-credentials", "", "where to write the log's credentials of integrators, who may read (default: integrator.nats beside the kubeconfig)")
 	f.String("node-name", "", "name of this machine's node (default: the host name)")
 	f.String("cluster-name", "orlog", "name of the cluster in the notary's signed checkpoints; it stays for the cluster's life")
 	f.String("service-cidr", "10.96.0.0/16", "where ClusterIPs come from")
 	f.String("cluster-domain", "cluster.local", "DNS domain of the cluster")
 	f.String("nats-url", "", "external NATS servers, comma-separated (default: NATS runs inside orlogd)")
 	f.String("nats-listen", "127.0.0.1:4222", "host:port of the NATS inside orlogd, for agents and integrators")
+	f.String("nats-credentials", "", "file with orlogd's credentials for external NATS servers: a .creds file or an nkey's seed")
 	f.Int("nats-replicas", 1, "how many NATS servers keep each event; 3 or 5 with an external cluster")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
@@ -62,6 +70,12 @@ func readOptions(s *settings.Settings) (o options, err error) {
 		clusterDomain:    s.String("cluster-domain"),
 		natsURL:          s.String("nats-url"),
 		natsReplicas:     s.Int("nats-replicas"),
+		natsCredentials:  s.String("nats-credentials"),
+	}
+	o.nodeCredentials = cmp.Or(s.String("node-credentials"), filepath.Join(filepath.Dir(o.nodeKubeconfig), "node.nats"))
+	o.integratorCredentials = cmp.Or(s.String("integrator-credentials"), filepath.Join(filepath.Dir(o.kubeconfig), "integrator.nats"))
+	if o.natsCredentials != "" && o.natsURL == "" {
+		return o, fmt.Errorf("nats-credentials needs --nats-url: the NATS inside orlogd has credentials of its own making")
 	}
 	if o.dataDir, err = filepath.Abs(o.dataDir); err != nil {
 		return o, fmt.Errorf("data-dir: %w", err)

@@ -1,7 +1,13 @@
 // Command tail-go follows every event of an Orlog cluster from the beginning, with nothing but the NATS client.
+//
+//	tail-go [URL [CREDENTIALS]]
+//
+// URL is that of the log (default: NATS_URL, or this machine's), CREDENTIALS the file that orlogd wrote for
+// integrators (default: NATS_CREDENTIALS, or none).
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log"
@@ -15,17 +21,23 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := tail(ctx, os.Getenv("NATS_URL")); err != nil {
+	args := append(os.Args[1:], "", "")
+	if err := tail(ctx, cmp.Or(args[0], os.Getenv("NATS_URL"), nats.DefaultURL), cmp.Or(args[1], os.Getenv("NATS_CREDENTIALS"))); err != nil {
 		log.Fatal(err)
 	}
 }
 
-// tail prints type, subject, actor and sequence of every event until ctx ends. url may be "": the default.
-func tail(ctx context.Context, url string) error {
-	if url == "" {
-		url = nats.DefaultURL
+// tail prints type, subject, actor and sequence of every event until ctx ends. credentials may be "": none.
+func tail(ctx context.Context, url, credentials string) error {
+	var options []nats.Option
+	if credentials != "" {
+		key, err := nats.NkeyOptionFromSeed(credentials)
+		if err != nil {
+			return err
+		}
+		options = append(options, key)
 	}
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(url, options...)
 	if err != nil {
 		return err
 	}

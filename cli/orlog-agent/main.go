@@ -46,6 +46,7 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
 	}
 	addFlags(c.PersistentFlags())
 	settings.AddFlags(c.PersistentFlags(), defaultConfig)
+	c.AddCommand(settings.NewConfigCommand("orlog-agent", defaultConfig, func(s *settings.Settings) error { _, err := readOptions(s, slog.Default()); return err }))
 	c.AddCommand(&cobra.Command{
 		Use:   "reset",
 		Short: "End all pods of this node and remove every trace of it from the host",

@@ -114,7 +114,7 @@ would refuse them. Passwords in URLs are not shown.`, binary, defaultFile, binar
 				return nil
 			}
 			if err := check(s); err != nil {
-				return fmt.Errorf("%s would not start with these settings: %w", binary, err)
+				return fmt.Errorf("these settings are refused at the start: %w", err)
 			}
 			return nil
 		},

@@ -70,7 +70,7 @@ plain-http:
 func TestConfigRefusals(t *testing.T) {
 	refuse := func(s *Settings) error { return errors.New("nats-replicas 2: want 1, 3 or 5") }
 	out, err := runConfig(t, "", refuse)
-	if err == nil || !strings.Contains(err.Error(), "would not start") || !strings.Contains(out, "is not there") {
+	if err == nil || !strings.Contains(err.Error(), "refused at the start") || !strings.Contains(out, "is not there") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if _, err := runConfig(t, "", nil, "-o", "xml"); err == nil || !strings.Contains(err.Error(), "yaml or json") {

@@ -3,7 +3,6 @@ package projections
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -20,8 +19,7 @@ type View struct {
 	past bool
 	gate gate
 	done chan struct{} // closed when the snapshot is
-	once sync.Once
-	err  error // why there is no snapshot
+	err  error         // why there is no snapshot
 }
 
 // Now is the store at its position. On a closed store every method of the view returns events.ErrClosed.

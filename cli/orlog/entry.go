@@ -44,7 +44,6 @@ func (e entry) key() events.Key {
 }
 
 func (e entry) observed() bool { return e.Class == string(events.Observed) }
-func (e entry) deletion() bool { return !e.observed() && e.Verb == string(events.Deleted) }
 func (e entry) creation() bool { return !e.observed() && e.Verb == string(events.Created) }
 
 func (e entry) secret() bool {

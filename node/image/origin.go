@@ -27,12 +27,6 @@ type origin interface {
 	blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error)
 }
 
-// Media types of manifests, by those who coined them.
-const (
-	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	dockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
-)
-
 // resolved is the image of this node's platform behind a name.
 type resolved struct {
 	top      digest.Digest // of the document the name stands for

@@ -138,7 +138,8 @@ func TestEventCarriesAttribution(t *testing.T) {
 
 func TestUIDFallback(t *testing.T) {
 	a, b := events.Key{Resource: "pods", Name: "a"}, events.Key{Resource: "pods", Name: "b"}
-	if (document{}).uid(a) != (document{}).uid(a) || (document{}).uid(a) == (document{}).uid(b) {
+	first, again := (document{}).uid(a), (document{}).uid(a)
+	if first != again || first == (document{}).uid(b) {
 		t.Error("want one uid for each key")
 	}
 	odd := parse(t, `{"metadata":{"uid":"with space\n"}}`)

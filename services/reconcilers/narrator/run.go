@@ -244,7 +244,7 @@ func (n *narrator) write(ctx context.Context, p loop.Performer, e *corev1.Event,
 	}
 	update, err := repeat(e)
 	if err != nil {
-		return fmt.Errorf("Event %s: %w", e.Name, err)
+		return fmt.Errorf("the Event %s: %w", e.Name, err)
 	}
 	seq, err := n.perform(ctx, p, update, why)
 	if err == nil && seq == 0 { // it has expired meanwhile, or somebody deleted it

@@ -2,27 +2,20 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"k8s.io/client-go/tools/clientcmd"
-
+	"github.com/orlog-io/orlog/cli/nodeagent"
 	"github.com/orlog-io/orlog/cli/settings"
-	"github.com/orlog-io/orlog/events/jetstream"
 	"github.com/orlog-io/orlog/node/agent"
 )
 
-const (
-	defaultConfig  = "/etc/orlog/orlog-agent.yaml"
-	connectTimeout = 2 * time.Minute
-)
+const defaultConfig = "/etc/orlog/orlog-agent.yaml"
 
 func main() {
 	if err := newCommand().Execute(); err != nil {
@@ -42,7 +35,9 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		RunE:          withNode(run),
+		RunE: withNode(func(ctx context.Context, o options) error {
+			return nodeagent.Run(ctx, o.cluster, o.agent)
+		}),
 	}
 	addFlags(c.PersistentFlags())
 	settings.AddFlags(c.PersistentFlags(), defaultConfig)
@@ -77,32 +72,4 @@ func withNode(do func(context.Context, options) error) func(*cobra.Command, []st
 		defer stop()
 		return do(ctx, o)
 	}
-}
-
-func run(ctx context.Context, o options) (err error) {
-	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	conn, err := jetstream.Connect(connecting, jetstream.Options{URL: o.natsURL, Name: "orlog-agent/" + o.agent.NodeName,
-		Credentials: o.natsCredentials, MustExist: true,
-		OnError: func(err error) { slog.Warn("log connection", "error", err) }})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if o.agent.Log, err = conn.Log(connecting); err != nil {
-		return err
-	}
-	if o.agent.Volatile, err = conn.Volatile(connecting); err != nil {
-		return err
-	}
-	o.agent.Tunnel = conn.Tunnel()
-	if o.agent.Rest, err = clientcmd.BuildConfigFromFlags("", o.kubeconfig); err != nil {
-		return fmt.Errorf("kubeconfig %s: %w", o.kubeconfig, err)
-	}
-	a, err := agent.Open(ctx, o.agent)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, a.Close()) }()
-	return a.Run(ctx)
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/orlog-io/orlog/cli/nodeagent"
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/projections"
 	"github.com/orlog-io/orlog/services/gateway"
@@ -109,6 +110,11 @@ func startServices(g *errgroup.Group, ctx context.Context, o options, stores *st
 		g.Go(func() error {
 			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Logger: logger})
 		})
+		if o.agent != nil {
+			g.Go(func() error {
+				return nodeagent.Run(ctx, nodeagent.Cluster{NATSURL: logs.url, NATSCredentials: o.nodeCredentials, Kubeconfig: o.nodeKubeconfig}, *o.agent)
+			})
+		}
 		g.Go(func() error {
 			return reconcilers.Run(ctx, reconcilers.Options{Store: stores.reconcilers, VolatileStore: stores.volatile,
 				Log: logs.log, Volatile: logs.volatile, Rest: gw.LoopbackConfig(), RootCA: gw.CABundle(), Logger: logger})

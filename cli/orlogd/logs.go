@@ -21,6 +21,7 @@ type logs struct {
 	server        *jetstream.Server // nil with an external cluster
 	conn          *jetstream.Conn
 	log, volatile events.Log
+	url           string
 }
 
 // openLogs starts the embedded server, or connects to the external one, and opens both streams. newest is
@@ -45,6 +46,7 @@ func openLogs(ctx context.Context, o options, newest events.Sequence, logger *sl
 		}
 		url = l.server.URL()
 	}
+	l.url = url
 	// Where integrators and tests find the log.
 	if err := os.WriteFile(filepath.Join(o.dataDir, "nats-url"), []byte(url+"\n"), 0o600); err != nil {
 		return nil, fmt.Errorf("data-dir: %w", err)

@@ -57,7 +57,7 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
 			if err != nil {
 				return err
 			}
-			o, err := readOptions(s)
+			o, err := readOptions(s, logger)
 			if err != nil {
 				return err
 			}

@@ -3,16 +3,17 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/pflag"
 
+	"github.com/orlog-io/orlog/cli/nodeagent"
 	"github.com/orlog-io/orlog/cli/settings"
+	"github.com/orlog-io/orlog/node/agent"
 )
 
 type options struct {
@@ -29,6 +30,8 @@ type options struct {
 	natsHost         string
 	natsPort         int
 	natsReplicas     int
+
+	agent *agent.Options // this machine's node agent, in process; nil: none
 
 	natsCredentials       string // orlogd's own, for an external cluster
 	nodeCredentials       string
@@ -51,20 +54,21 @@ func addFlags(f *pflag.FlagSet) {
 	f.String("nats-listen", "127.0.0.1:4222", "host:port of the NATS inside orlogd, for agents and integrators")
 	f.String("nats-credentials", "", "file with orlogd's credentials for external NATS servers: a .creds file or an nkey's seed")
 	f.Int("nats-replicas", 1, "how many NATS servers keep each event; 3 or 5 with an external cluster")
+	f.Bool("agent", false, "run this machine's node agent in this process, its state in data-dir/node")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
+	nodeagent.AddFlags(f)
 }
 
 var clusterNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 
-func readOptions(s *settings.Settings) (o options, err error) {
+func readOptions(s *settings.Settings, logger *slog.Logger) (o options, err error) {
 	o = options{
 		dataDir:          s.String("data-dir"),
 		listen:           s.String("listen"),
 		advertiseAddress: s.String("advertise-address"),
 		kubeconfig:       s.String("kubeconfig"),
 		nodeKubeconfig:   s.String("node-kubeconfig"),
-		nodeName:         s.String("node-name"),
 		clusterName:      s.String("cluster-name"),
 		serviceCIDR:      s.String("service-cidr"),
 		clusterDomain:    s.String("cluster-domain"),
@@ -97,12 +101,15 @@ func readOptions(s *settings.Settings) (o options, err error) {
 	if o.natsReplicas > 1 && o.natsURL == "" {
 		return o, fmt.Errorf("nats-replicas %d needs --nats-url: the NATS inside orlogd is one server", o.natsReplicas)
 	}
-	if o.nodeName == "" {
-		host, err := os.Hostname()
+	if o.nodeName, err = nodeagent.NodeName(s); err != nil {
+		return o, err
+	}
+	if s.Bool("agent") {
+		a, err := nodeagent.Read(s, filepath.Join(o.dataDir, "node"), logger)
 		if err != nil {
-			return o, fmt.Errorf("node-name: %w", err)
+			return o, err
 		}
-		o.nodeName = strings.ToLower(host) // as the agent does
+		o.agent = &a
 	}
 	return o, nil
 }

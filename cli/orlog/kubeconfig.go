@@ -17,6 +17,12 @@ type kubeconfigSource struct {
 	flags *genericclioptions.ConfigFlags
 }
 
+// found reports whether there is any kubeconfig.
+func (k *kubeconfigSource) found() bool {
+	_, err := os.Stat(k.describe())
+	return err == nil
+}
+
 func (k *kubeconfigSource) describe() string {
 	if *k.flags.KubeConfig != "" {
 		return *k.flags.KubeConfig

@@ -56,8 +56,9 @@ All of kubectl's commands work here as you know them. Besides them:
 	for _, c := range []*cobra.Command{history, why, subcommand(root, "diff")} {
 		completeObject(f, c)
 	}
-	root.AddCommand(history, why, newTailCommand(api, request, streams), newImageCommand(streams))
-	return root, &kubeconfigSource{flags: flags}
+	kubeconfig := &kubeconfigSource{flags: flags}
+	root.AddCommand(history, why, newTailCommand(api, request, streams), newImageCommand(streams), newDoctorCommand(api, kubeconfig, streams))
+	return root, kubeconfig
 }
 
 // rename makes kubectl's help speak of orlog, so that an example can be pasted as it stands. Names that hold

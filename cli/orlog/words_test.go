@@ -15,6 +15,7 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/orlog-io/orlog/cli/orlog/change"
+	"github.com/orlog-io/orlog/cli/orlog/doctor"
 	"github.com/orlog-io/orlog/events"
 )
 
@@ -172,6 +173,23 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+func TestPrintFindings(t *testing.T) {
+	var b strings.Builder
+	findings := []doctor.Finding{{Check: "user", Status: doctor.OK, Detail: "root"},
+		{Check: "open files", Status: doctor.Warning, Detail: "20000", Advice: "raise the limit"}}
+	if err := printFindings(&b, findings, false); err != nil {
+		t.Fatal(err)
+	}
+	want := `ok       user        root
+warning  open files  20000 -> raise the limit
+
+2 checks: 1 warning, 0 problems
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
 func TestDiffMasksSecrets(t *testing.T) {
 	was := map[string]any{"data": map[string]any{"same": "YQ==", "moved": "YQ==", "gone": "YQ=="}}
 	is := map[string]any{"data": map[string]any{"same": "YQ==", "moved": "Yg==", "new": "YQ=="}}
@@ -200,7 +218,7 @@ func TestHelpSpeaksOfOrlog(t *testing.T) {
 			}
 		}
 	})
-	for _, name := range []string{"history", "why", "tail", "diff", "image", "version"} {
+	for _, name := range []string{"history", "why", "tail", "diff", "doctor", "image", "version"} {
 		if c := subcommand(root, name); c.Short == "" || c.Long == "" || name != "version" && name != "image" && !strings.Contains(c.Example, "orlog "+name) {
 			t.Errorf("%s: its help is not complete", name)
 		}

@@ -40,13 +40,13 @@ func (a *Agent) admit(pod *v1.Pod) ladder.Outcome {
 		}
 	}
 	a.worker(string(pod.UID)).hold()
-	return ladder.Outcome{}
+	return ladder.Outcome{Allocated: allocation(pod)}
 }
 
 // fits compares what a pod requests with what is left.
 func fits(request, used, allocatable v1.ResourceList, pods int64) *ladder.Rejection {
 	if limit := allocatable.Pods().Value(); pods+1 > limit {
-		return &ladder.Rejection{Reason: "OutOfpods", Message: fmt.Sprintf("Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", pods, limit)}
+		return &ladder.Rejection{Reason: "OutOfpods", Message: fmt.Sprintf(rejected+"Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", pods, limit)}
 	}
 	for name, want := range request {
 		if want.IsZero() {
@@ -62,7 +62,7 @@ func fits(request, used, allocatable v1.ResourceList, pods int64) *ladder.Reject
 				}
 				return n
 			}
-			return &ladder.Rejection{Reason: "OutOf" + string(name), Message: fmt.Sprintf("Pod was rejected: Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
+			return &ladder.Rejection{Reason: "OutOf" + string(name), Message: fmt.Sprintf(rejected+"Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
 				name, value(want.Value(), want.MilliValue()), value(taken.Value(), taken.MilliValue()), value(has.Value(), has.MilliValue()))}
 		}
 	}

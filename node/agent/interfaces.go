@@ -18,6 +18,8 @@ type Runtime interface {
 	Events() <-chan runc.Event
 	Signal(ctx context.Context, sandboxID, containerID string, sig syscall.Signal) error
 	Remove(ctx context.Context, sandboxID, containerID string) error
+	UpdateSandbox(ctx context.Context, sandboxID string, to runc.Resources) error
+	UpdateContainer(ctx context.Context, sandboxID, containerID string, to runc.Resources) error
 	CloseSandbox(ctx context.Context, sandboxID string) error
 }
 

@@ -38,6 +38,10 @@ func (w *worker) perform(ctx context.Context, s ladder.Situation, step ladder.St
 		o = w.starting(ctx, func() ladder.Outcome { return w.mount(ctx, s.Pod) })
 	case ladder.Start:
 		o = w.starting(ctx, func() ladder.Outcome { return w.startContainer(ctx, s.Pod, step.Container) })
+	case ladder.Allocate:
+		o = w.a.allocate(s.Pod)
+	case ladder.Resize:
+		o = w.resize(ctx, s.Pod, step.Container)
 	case ladder.Exited:
 		o = w.exited(s.Pod, step.Container)
 	case ladder.Doom:
@@ -133,12 +137,12 @@ func (w *worker) connect(ctx context.Context, pod *v1.Pod) ladder.Outcome {
 
 func (w *worker) open(ctx context.Context, pod *v1.Pod) ladder.Outcome {
 	host, _ := spec.Hostname(pod, w.a.machine.hostname, w.a.o.ClusterDomain)
-	limits := spec.PodLimits(pod)
+	limits := spec.PodLimits(w.withAllocated(pod, false))
 	box := runc.Sandbox{ID: w.uid, Namespace: pod.Namespace, Name: pod.Name, Hostname: host, NetNS: w.rec.NetNS,
 		CgroupParent: spec.CgroupParent(w.a.o.CgroupRoot, pod), LogDir: w.logDir(), HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
 		ShareProcessNamespace: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 		Labels:                map[string]string{"io.kubernetes.pod.uid": w.uid, "io.kubernetes.pod.namespace": pod.Namespace, "io.kubernetes.pod.name": pod.Name},
-		Resources:             runc.Resources{CPUShares: limits.CPUShares, CPUQuota: limits.CPUQuota, CPUPeriod: limits.CPUPeriod, MemoryBytes: limits.MemoryBytes}}
+		Resources:             limitsOf(limits)}
 	if sc := pod.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
 		box.Sysctls = map[string]string{}
 		for _, s := range sc.Sysctls {

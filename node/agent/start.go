@@ -42,6 +42,7 @@ func (a *Agent) logDir(namespace, name, uid string) string {
 
 // startContainer runs the next attempt of a container.
 func (w *worker) startContainer(ctx context.Context, pod *v1.Pod, name string) ladder.Outcome {
+	pod = w.withAllocated(pod, false)
 	rec, c := w.rec.Container(name), ladder.FindContainer(pod, name)
 	attempt := rec.NextAttempt()
 	o := ladder.Outcome{Image: c.Image, Attempt: attempt, ID: containerIDOf(w.uid, name, attempt)}
@@ -62,6 +63,9 @@ func (w *worker) startContainer(ctx context.Context, pod *v1.Pod, name string) l
 			return fail(err, "CreateContainerError")
 		}
 		delete(w.instances, rec.ID)
+	}
+	if err := w.widen(ctx, pod, rec); err != nil {
+		return fail(err, "CreateContainerError")
 	}
 	st, err := w.a.o.Runtime.Run(ctx, w.uid, container)
 	var start *runc.StartError
@@ -112,11 +116,10 @@ func (w *worker) containerSpec(pod *v1.Pod, c *v1.Container, attempt int, id str
 	if err != nil {
 		return out, err
 	}
-	l := spec.ContainerLimits(c)
 	out = runc.Container{ID: id, Name: c.Name, Attempt: attempt, Layers: img.Layers,
 		Args: spec.Args(c, img.Entrypoint, img.Cmd, env), Env: spec.Strings(img.Env, env), Cwd: c.WorkingDir,
 		UID: user.UID, GID: user.GID, Groups: user.Groups,
-		Resources:   runc.Resources{CPUShares: l.CPUShares, CPUQuota: l.CPUQuota, CPUPeriod: l.CPUPeriod, MemoryBytes: l.MemoryBytes},
+		Resources:   limitsOf(spec.ContainerLimits(c)),
 		Security:    securityOf(pod, c, w.a.o.DataDir),
 		OOMScoreAdj: spec.OOMScoreAdj(pod, c, w.a.machine.memory),
 		TTY:         c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce, LogPath: w.logPath(c.Name, attempt),

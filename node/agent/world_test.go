@@ -134,6 +134,15 @@ func (w *world) Remove(_ context.Context, box, id string) error {
 	return nil
 }
 
+func (w *world) UpdateSandbox(context.Context, string, runc.Resources) error { return nil }
+
+func (w *world) UpdateContainer(_ context.Context, box, id string, to runc.Resources) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.did("update %s %d %d %d", w.runs[box][id].Name, to.CPUShares, to.CPUQuota, to.MemoryBytes)
+	return nil
+}
+
 func (w *world) CloseSandbox(_ context.Context, box string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

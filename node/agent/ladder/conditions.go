@@ -9,7 +9,8 @@ import (
 )
 
 // Own are the conditions that a node sets; all others belong to somebody else and are carried along.
-var Own = []v1.PodConditionType{v1.PodReadyToStartContainers, v1.PodInitialized, v1.PodReady, v1.ContainersReady, v1.PodScheduled}
+var Own = []v1.PodConditionType{v1.PodReadyToStartContainers, v1.PodInitialized, v1.PodReady, v1.ContainersReady, v1.PodScheduled,
+	v1.PodResizePending, v1.PodResizeInProgress}
 
 // conditions sets the status's conditions: the node's own, then the others' from the pod's object.
 func (s Situation) conditions(st, prev *v1.PodStatus) {
@@ -27,7 +28,8 @@ func (s Situation) conditions(st, prev *v1.PodStatus) {
 	}
 	sandbox := v1.PodCondition{Type: v1.PodReadyToStartContainers, Status: boolean(s.Record.Connected && s.Record.Open)}
 	scheduled := v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue}
-	for _, c := range []v1.PodCondition{sandbox, s.initializedCondition(st), gates, ready, scheduled} {
+	own := append([]v1.PodCondition{sandbox, s.initializedCondition(st), gates, ready, scheduled}, s.resizeConditions()...)
+	for _, c := range own {
 		c.ObservedGeneration = s.Pod.Generation
 		st.Conditions = append(st.Conditions, s.since(c, prev))
 	}

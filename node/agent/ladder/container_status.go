@@ -47,6 +47,9 @@ func (s Situation) containerStatus(c *v1.Container, k class) v1.ContainerStatus 
 	if rec.ID != "" {
 		cs.ContainerID = IDPrefix + rec.ID
 		cs.Resources, cs.AllocatedResources = c.Resources.DeepCopy(), c.Resources.Requests.DeepCopy()
+		if rec.Actual != nil && rec.Allocated != nil {
+			cs.Resources, cs.AllocatedResources = rec.Actual.DeepCopy(), rec.Allocated.Requests.DeepCopy()
+		}
 		cs.VolumeMounts = mountStatuses(c)
 		cs.User = rec.User.DeepCopy()
 	}

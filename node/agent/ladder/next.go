@@ -90,7 +90,14 @@ func (s Situation) climb() Step {
 	case !r.Mounted:
 		return Step{Kind: Mount}
 	}
+	resize, waits := s.resize()
+	if waits && resize.Kind != Wait {
+		return resize
+	}
 	wait, done := s.initContainers()
+	if waits {
+		wait = sooner(wait, resize)
+	}
 	if done {
 		return s.containers(wait)
 	}
@@ -212,6 +219,9 @@ func (s Situation) keep(c *v1.Container, rec *Container) brought {
 	}
 	if rec.Image != c.Image {
 		return doom("Changed", fmt.Sprintf("Container %s definition changed, will be restarted", c.Name), nil)
+	}
+	if b, some := s.adapt(c, rec); some {
+		return b
 	}
 	if hasPostStart(c) && !rec.Hooked {
 		if s.busy(PostStart, c.Name) {

@@ -13,16 +13,19 @@ type Outcome struct {
 	// Reason is the waiting reason that a failure shows as: ErrImagePull, CreateContainerConfigError, ...
 	Reason string
 
-	Reject   *Rejection        // Admit: the node refuses the pod
-	NetNS    string            // Connect
-	IPs      []string          // Connect
-	ImageID  string            // Pull
-	Fetched  bool              // Pull: it was not here before
-	Image    string            // Start: the reference in the spec
-	ID       string            // Start
-	Attempt  int               // Start
-	User     *v1.ContainerUser // Start
-	Instance *Instance         // Start: what runs. Exited: how it ended; nil where the runtime has lost it
+	Reject *Rejection // Admit: the node refuses the pod
+	// Allocated is what the node sets aside (Admit, Allocate), by container. Pending: Allocate was refused.
+	Allocated map[string]v1.ResourceRequirements
+	Pending   *Pending
+	NetNS     string            // Connect
+	IPs       []string          // Connect
+	ImageID   string            // Pull
+	Fetched   bool              // Pull: it was not here before
+	Image     string            // Start: the reference in the spec
+	ID        string            // Start
+	Attempt   int               // Start
+	User      *v1.ContainerUser // Start
+	Instance  *Instance         // Start: what runs. Exited: how it ended; nil where the runtime has lost it
 	// Ended: Start: the container was made and could not be started; it counts as an attempt that failed.
 	Ended bool
 	// Exit message: what the container itself said (termination message).
@@ -61,6 +64,10 @@ func (r *Record) Did(step Step, o Outcome, now time.Time) {
 	switch step.Kind {
 	case Admit:
 		r.Admitted, r.Rejected = o.Reject == nil, o.Reject
+		r.allocated(o.Allocated)
+	case Allocate:
+		r.Resize = o.Pending
+		r.allocated(o.Allocated)
 	case Connect:
 		r.Connected, r.NetNS, r.IPs = true, o.NetNS, o.IPs
 	case Open:
@@ -96,6 +103,12 @@ func (r *Record) didContainer(step Step, o Outcome, now time.Time) {
 	case Exited:
 		c.Exit = exitOf(c, o, now)
 		c.Kill, c.Ready, c.Pulled = nil, false, false
+	case Resize:
+		if o.Err != nil {
+			c.ResizeTrouble = retry(c.ResizeTrouble, v1.PodReasonError, o.Err.Error(), now, time.Second, 30*time.Second)
+			return
+		}
+		c.ResizeTrouble, c.Actual = nil, c.Allocated.DeepCopy()
 	case Doom:
 		c.Kill = &Kill{Reason: step.Reason, Message: step.Message, At: now, Grace: step.Grace}
 	case PreStop:
@@ -123,7 +136,8 @@ func (c *Container) didStart(o Outcome, now time.Time) {
 		c.Last = c.Exit
 	}
 	c.ID, c.Attempt, c.Image, c.User = o.ID, o.Attempt, o.Image, o.User
-	c.Exit, c.Trouble, c.Kill = nil, nil, nil
+	c.Exit, c.Trouble, c.Kill, c.ResizeTrouble = nil, nil, nil, nil
+	c.Actual = c.Allocated.DeepCopy()
 	c.Hooked, c.Passed, c.Ready, c.Again = false, false, false, false
 	c.StartedAt = now
 	if o.Instance != nil && !o.Instance.StartedAt.IsZero() {

@@ -27,6 +27,9 @@ type Record struct {
 	// Trouble is why the pod as a whole does not climb on (network, sandbox, volumes).
 	Trouble *Trouble `json:"trouble,omitempty"`
 
+	// Resize is why the resources that the spec asks for were not set aside.
+	Resize *Pending `json:"resize,omitempty"`
+
 	// Containers by name: init, regular and ephemeral.
 	Containers map[string]*Container `json:"containers,omitempty"`
 
@@ -51,6 +54,14 @@ type Trouble struct {
 	Delay   time.Duration `json:"delay"`
 }
 
+// Pending is a resize that the node could not allow for one generation of the pod.
+type Pending struct {
+	Reason     string    `json:"reason"`
+	Message    string    `json:"message"`
+	At         time.Time `json:"at"`
+	Generation int64     `json:"generation"`
+}
+
 // Until is when the step may be tried again.
 func (t *Trouble) Until() time.Time { return t.At.Add(t.Delay) }
 
@@ -65,6 +76,11 @@ type Container struct {
 	// Pulled: the image for the next attempt is at hand. Fetched: it had to come from a registry.
 	Pulled  bool `json:"pulled,omitempty"`
 	Fetched bool `json:"fetched,omitempty"`
+	// Allocated is what the node has set aside, Actual what the current attempt has; ResizeTrouble why it has not
+	// got the former yet.
+	Allocated     *v1.ResourceRequirements `json:"allocated,omitempty"`
+	Actual        *v1.ResourceRequirements `json:"actual,omitempty"`
+	ResizeTrouble *Trouble                 `json:"resizeTrouble,omitempty"`
 	// User is who the current attempt runs as.
 	User *v1.ContainerUser `json:"user,omitempty"`
 	// StartedAt is when the current attempt began to run.

@@ -13,6 +13,8 @@ const (
 	Connect   Kind = "connect"   // set up the network
 	Open      Kind = "open"      // open the sandbox
 	Mount     Kind = "mount"     // set up the volumes
+	Allocate  Kind = "allocate"  // set aside the resources that the spec asks for now
+	Resize    Kind = "resize"    // give a running container what was set aside
 	Pull      Kind = "pull"      // get the image of a container; in the background
 	Start     Kind = "start"     // run an attempt of a container
 	PostStart Kind = "poststart" // run the hook; in the background

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -31,6 +32,7 @@ var update = flag.Bool("update", false, "write what the ladder does into testdat
 //	hold STEP, done STEP NAME       background steps of this kind do not end; one ends
 //	image NAME REF                  the pod's image changes
 //	reject REASON                   the node does not admit the pod
+//	cpu NAME QUANTITY               the container wants another CPU request; deny REASON: the node has it not; allow
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -65,6 +67,7 @@ type stage struct {
 	fails  map[Kind]Outcome
 	held   map[Kind]bool
 	reject *Rejection
+	denied string
 	out    bytes.Buffer
 }
 
@@ -156,6 +159,13 @@ func (st *stage) command(f []string) {
 		st.s.Record.Did(step, st.outcome(step), st.s.Now)
 	case "image":
 		FindContainer(st.s.Pod, arg(1)).Image = arg(2)
+	case "cpu":
+		FindContainer(st.s.Pod, arg(1)).Resources.Requests = v1.ResourceList{v1.ResourceCPU: resource.MustParse(arg(2))}
+		st.s.Pod.Generation++
+	case "deny":
+		st.denied = arg(1)
+	case "allow":
+		st.denied = ""
 	case "reject":
 		st.reject = &Rejection{Reason: arg(1), Message: "no room"}
 	default:
@@ -204,7 +214,13 @@ func (st *stage) outcome(step Step) Outcome {
 	var o Outcome
 	switch step.Kind {
 	case Admit:
-		o.Reject = st.reject
+		o.Reject, o.Allocated = st.reject, st.spec()
+	case Allocate:
+		if st.denied != "" {
+			o.Pending = &Pending{Reason: st.denied, Message: "no room", At: st.s.Now, Generation: st.s.Pod.Generation}
+		} else {
+			o.Allocated = st.spec()
+		}
 	case Connect:
 		o.IPs = []string{"10.0.0.7"}
 	case Pull:
@@ -227,6 +243,14 @@ func (st *stage) outcome(step Step) Outcome {
 	return o
 }
 
+func (st *stage) spec() map[string]v1.ResourceRequirements {
+	out := map[string]v1.ResourceRequirements{}
+	for _, c := range st.s.Pod.Spec.Containers {
+		out[c.Name] = c.Resources
+	}
+	return out
+}
+
 // show writes the status in one line, and the events it makes, where it changed.
 func (st *stage) show() {
 	status := Status(st.s, st.prev, []string{"192.0.2.1"})
@@ -240,6 +264,9 @@ func (st *stage) show() {
 	for _, c := range status.Conditions {
 		if c.Status == v1.ConditionTrue && c.Type != v1.PodScheduled {
 			fmt.Fprintf(&b, " +%s", c.Type)
+			if c.Reason != "" && (c.Type == v1.PodResizePending || c.Type == v1.PodResizeInProgress) {
+				fmt.Fprintf(&b, "(%s)", c.Reason)
+			}
 		}
 	}
 	for _, list := range [][]v1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
@@ -247,6 +274,9 @@ func (st *stage) show() {
 			fmt.Fprintf(&b, " | %s %s", c.Name, describe(c.State))
 			if c.LastTerminationState.Terminated != nil {
 				fmt.Fprintf(&b, " last %s", describe(c.LastTerminationState))
+			}
+			if cpu := c.AllocatedResources.Cpu(); !cpu.IsZero() {
+				fmt.Fprintf(&b, " cpu %s of %s", c.Resources.Requests.Cpu(), cpu)
 			}
 			if c.RestartCount > 0 {
 				fmt.Fprintf(&b, " restarts %d", c.RestartCount)

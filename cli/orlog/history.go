@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,9 @@ their history, also where their kind is gone with them: name it RESOURCE.GROUP/N
   # Only its image: who changed it, when, from what
   orlog history deployment/web --field 'spec.template.spec.containers[web].image'
 
+  # What people did, not controllers
+  orlog history deployment/web --actor '!system:*'
+
   # With every report of its status, the newest ten
   orlog history deployment/web --status --limit 10
 
@@ -64,7 +68,7 @@ their history, also where their kind is gone with them: name it RESOURCE.GROUP/N
 	}
 	f := c.Flags()
 	f.StringVar(&o.since, "since", "", "Only changes after this moment: how long ago (12m, 2d), a time (14:05, \"yesterday 14:05\", 2026-11-20T14:05:00Z) or a sequence (4711)")
-	f.StringVar(&o.actor, "actor", "", "Only what this identity did, or others for it; a pattern such as 'system:*' too")
+	f.StringVar(&o.actor, "actor", "", "Only what this identity did, or others for it; a pattern too: 'system:*', or '!system:*' for everybody else")
 	f.StringVar(&o.field, "field", "", "Only changes at or below this field: spec.replicas, spec.template.spec.containers[web].image")
 	f.BoolVar(&o.status, "status", false, "Show reports of status too, not only what somebody wanted")
 	f.BoolVar(&o.all, "all", false, "Show bookkeeping too")
@@ -266,15 +270,17 @@ func (s *selection) narrow(e told, after map[string]any) (told, bool) {
 	return e, len(e.fields) > 0
 }
 
-// matchActor reports whether an identity did it, or it was done for that identity.
+// matchActor reports whether an identity did it, or it was done for that identity; "!" before the pattern: whether
+// not.
 func matchActor(pattern string, e entry) bool {
 	if pattern == "" {
 		return true
 	}
+	pattern, not := strings.CutPrefix(pattern, "!")
 	for _, name := range []string{e.Actor, e.OnBehalfOf, shortActor(e.Actor)} {
 		if ok, err := path.Match(pattern, name); name != "" && (name == pattern || err == nil && ok) {
-			return true
+			return !not
 		}
 	}
-	return false
+	return not
 }

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"os"
 	"time"
 
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/component-base/cli"
 	"k8s.io/component-base/logs"
+	"k8s.io/klog/v2"
 	"k8s.io/kubectl/pkg/cmd"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
@@ -18,6 +21,10 @@ func main() {
 	if _, err := logs.GlogSetter(cmd.GetLogVerbosity(os.Args)); err != nil {
 		cmdutil.CheckErr(err)
 	}
+	// What client-go cannot return it logs; what it can, it logs as well: once is enough.
+	utilruntime.ErrorHandlers = []utilruntime.ErrorHandler{func(_ context.Context, err error, msg string, details ...any) {
+		klog.V(1).InfoS(msg, append(details, "err", err)...)
+	}}
 	root, kubeconfig := newRoot(os.Args, genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}, time.Now)
 	cmdutil.BehaviorOnFatal(explainFailures(kubeconfig))
 	if err := runPlugin(root, os.Args[1:]); err != nil {

@@ -44,8 +44,8 @@ on at the next event: none is missed, none comes twice.`,
 		Example: `  # Follow everything that happens from now on
   orlog tail
 
-  # What people do to deployments, not what controllers make of it
-  orlog tail --kind deployment --class desired --actor '[!s]*'
+  # What people do, not what controllers make of it
+  orlog tail --actor '!system:*'
 
   # Everything about one application, beginning ten minutes ago
   orlog tail -n shop --name 'web*' --since 10m
@@ -82,7 +82,7 @@ on at the next event: none is missed, none comes twice.`,
 	f.BoolVarP(&o.follow, "follow", "f", true, "Go on with new events as they come")
 	f.StringSliceVar(&o.kinds, "kind", nil, "Only events about these kinds: pod, deployments.apps")
 	f.StringVar(&o.name, "name", "", "Only events about objects of this name; a pattern such as 'web-*' too")
-	f.StringVar(&o.actor, "actor", "", "Only what this identity did, or others for it; a pattern such as 'system:*' too")
+	f.StringVar(&o.actor, "actor", "", "Only what this identity did, or others for it; a pattern too: 'system:*', or '!system:*' for everybody else")
 	f.StringSliceVar(&o.verbs, "verb", nil, "Only events of these verbs: scaled, bound, deleted")
 	f.StringVar(&o.node, "node", "", "Only events that this node acts on or reports, and those about the node itself")
 	f.StringVar(&o.class, "class", "", "Only what is desired, or only what is observed")

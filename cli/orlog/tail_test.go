@@ -94,6 +94,7 @@ func TestTail(t *testing.T) {
 		{"-n shop --class observed", lines[3], "class=observed&follow=false&from=1"},
 		{"--node vm --name w*1", lines[2] + lines[3] + lines[5], "follow=false&from=1"},
 		{"--actor system:* --verb bound", lines[2], "follow=false&from=1"},
+		{"--actor !system:*", lines[0] + lines[1] + lines[5], "follow=false&from=1"},
 		{"--name nothing", "", "follow=false&from=1"},
 	} {
 		got, code := orlog(t, kubeconfig, append([]string{"tail", "--follow=false"}, strings.Fields(c.args)...)...)

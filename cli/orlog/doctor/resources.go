@@ -2,7 +2,9 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 	"time"
@@ -114,6 +116,9 @@ func (m *machine) disk(context.Context) Finding {
 func (m *machine) fsync(context.Context) Finding {
 	dir := m.existing(m.DataDir)
 	took, err := m.try.Fsync(dir)
+	if m.euid != 0 && errors.Is(err, fs.ErrPermission) {
+		return needsRoot()
+	}
 	if err != nil || len(took) == 0 {
 		return problem(fmt.Sprintf("%s: %v", dir, err), "make --data-dir writable for root, on a file system that syncs")
 	}

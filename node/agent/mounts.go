@@ -96,6 +96,9 @@ func (w *worker) volumeMount(pod *v1.Pod, c *v1.Container, index int) (runc.Moun
 		if v.Name == vm.Name && (v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil) {
 			m.ReadOnly = true
 		}
+		if v.Name == vm.Name && v.Image != nil {
+			m.ReadOnly, m.Options = true, []string{"noexec"}
+		}
 	}
 	return m, nil
 }

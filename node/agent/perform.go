@@ -91,13 +91,18 @@ func (w *worker) starting(ctx context.Context, f func() ladder.Outcome) ladder.O
 func (w *worker) begun(ctx context.Context, s ladder.Situation, step ladder.Step) {
 	ctx, cancel := context.WithCancel(ctx)
 	w.busy[step.Op()] = cancel
-	c := w.rec.Container(step.Container)
-	id, imageID := c.ID, c.ImageID
+	id, imageID := "", ""
+	if step.Container != "" {
+		c := w.rec.Container(step.Container)
+		id, imageID = c.ID, c.ImageID
+	}
 	image := ladder.FindContainer(s.Pod, step.Container)
 	w.a.wg.Go(func() {
 		defer cancel()
 		var o ladder.Outcome
 		switch step.Kind {
+		case ladder.Fetch:
+			o = w.fetch(ctx, s.Pod)
 		case ladder.Pull:
 			o = w.pull(ctx, s.Pod, image, imageID)
 		case ladder.PostStart:

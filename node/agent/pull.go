@@ -11,7 +11,21 @@ import (
 	"github.com/orlog-io/orlog/node/agent/ladder"
 )
 
-// pull makes sure that a container's image is here, as its pull policy wants it.
+// fetch makes sure that the images which are volumes are here.
+func (w *worker) fetch(ctx context.Context, pod *v1.Pod) ladder.Outcome {
+	for _, v := range pod.Spec.Volumes {
+		if v.Image == nil {
+			continue
+		}
+		if o := w.pull(ctx, pod, &v1.Container{Image: v.Image.Reference, ImagePullPolicy: v.Image.PullPolicy}, ""); o.Err != nil {
+			return o
+		}
+	}
+	return ladder.Outcome{}
+}
+
+// pull makes sure that a container's image is here, as its pull policy wants it. A container without a name stands
+// for a volume.
 func (w *worker) pull(ctx context.Context, pod *v1.Pod, c *v1.Container, wasID string) ladder.Outcome {
 	fail := func(reason string, err error) ladder.Outcome {
 		if ctx.Err() == nil {

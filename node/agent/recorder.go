@@ -96,7 +96,9 @@ func (w *worker) containerEvent(pod *v1.Pod, name, kind, why, text string) {
 	if err != nil {
 		return
 	}
-	ref.FieldPath = fieldPath(pod, name)
+	if name != "" {
+		ref.FieldPath = fieldPath(pod, name)
+	}
 	w.a.events.put(note{ref, kind, why, text})
 }
 

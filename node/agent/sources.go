@@ -49,6 +49,15 @@ func (s sources) Secret(namespace, name string) (*v1.Secret, error) {
 	return get[v1.Secret](s.a.o.Store, events.Key{Resource: "secrets", Namespace: namespace, Name: name}, "secret")
 }
 
+// ImageLayers are those of an image that the fetch step has brought.
+func (s sources) ImageLayers(reference string) ([]string, error) {
+	img, here, err := s.a.o.Images.Get(reference)
+	if err == nil && !here {
+		err = fmt.Errorf("image %q was removed since it was pulled", reference)
+	}
+	return img.Layers, err
+}
+
 // Allocatable is the node's.
 func (s sources) Allocatable() v1.ResourceList { return s.a.machine.allocatable() }
 

@@ -216,8 +216,7 @@ func (w *worker) gather(ctx context.Context) {
 	}
 	for _, f := range done {
 		delete(w.busy, f.step.Op())
-		c := w.rec.Container(f.step.Container)
-		if f.step.Kind != ladder.Pull && c.ID != f.id {
+		if f.step.Kind != ladder.Pull && f.step.Kind != ladder.Fetch && w.rec.Container(f.step.Container).ID != f.id {
 			continue // about an attempt that is over
 		}
 		w.rec.Did(f.step, f.out, now)

@@ -1,5 +1,5 @@
-// Package volume makes the volumes of pods on a node: emptyDir, hostPath, configMap, secret, downwardAPI and
-// projected. Persistent volume claims are refused with a clear error.
+// Package volume makes the volumes of pods on a node: emptyDir, hostPath, configMap, secret, downwardAPI,
+// projected and image. Persistent volume claims are refused with a clear error.
 //
 // How data passes through: the agent calls [Manager.Setup] once a pod's network is there; every volume becomes a
 // folder <dir>/<pod uid>/volumes/<name> (hostPath: the path itself), whose address [Manager.Path] tells. What

@@ -20,6 +20,8 @@ type Sources interface {
 	Secret(namespace, name string) (*v1.Secret, error)
 	// Token requests a service account token bound to the pod.
 	Token(ctx context.Context, pod *v1.Pod, audience string, lifetime time.Duration) (string, error)
+	// ImageLayers are the unpacked layers of an image that is here, lowest first.
+	ImageLayers(reference string) ([]string, error)
 	// Allocatable is what resource fields without a limit stand for.
 	Allocatable() v1.ResourceList
 }
@@ -86,10 +88,16 @@ func (m *Manager) setup(ctx context.Context, pod *v1.Pod, v *v1.Volume) error {
 		return emptyDir(dir, v.EmptyDir, pod)
 	case isProjection(v):
 		return m.project(ctx, pod, v, dir)
+	case v.Image != nil:
+		layers, err := m.sources.ImageLayers(v.Image.Reference)
+		if err != nil {
+			return err
+		}
+		return image(dir, layers)
 	case v.PersistentVolumeClaim != nil:
 		return fmt.Errorf("%w: persistentVolumeClaim %q: this node has no storage for claims", ErrUnsupported, v.PersistentVolumeClaim.ClaimName)
 	}
-	return fmt.Errorf("%w: use emptyDir, hostPath, configMap, secret, downwardAPI or projected", ErrUnsupported)
+	return fmt.Errorf("%w: use emptyDir, hostPath, configMap, secret, downwardAPI, projected or image", ErrUnsupported)
 }
 
 func isProjection(v *v1.Volume) bool {

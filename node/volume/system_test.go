@@ -3,7 +3,9 @@
 package volume
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -140,5 +142,35 @@ func TestSubPathStaysInside(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "made/deep/f")); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestImageIsShownReadOnly(t *testing.T) {
+	var layers []string
+	for i, content := range []string{"low", "high"} {
+		layer := t.TempDir()
+		if err := os.WriteFile(filepath.Join(layer, "both"), []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(layer, "only"+content), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		layers = append(layers, layer)
+		t.Run([]string{"one layer", "two layers"}[i], func(t *testing.T) {
+			m := newManager(t, &shelf{layers: layers})
+			dir := setup(t, m, podWith(v1.Volume{Name: "v", VolumeSource: v1.VolumeSource{Image: &v1.ImageVolumeSource{Reference: "x"}}}))
+			if b, err := os.ReadFile(filepath.Join(dir, "both")); err != nil || string(b) != content {
+				t.Errorf("%q %v", b, err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "onlylow")); err != nil {
+				t.Error(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "new"), nil, 0o644); err == nil {
+				t.Error("the image can be written to")
+			}
+			if err := exec.Command(filepath.Join(dir, "both")).Run(); !errors.Is(err, os.ErrPermission) {
+				t.Errorf("executing: %v", err)
+			}
+		})
 	}
 }

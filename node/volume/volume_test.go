@@ -22,6 +22,7 @@ import (
 type shelf struct {
 	maps    map[string]*v1.ConfigMap
 	secrets map[string]*v1.Secret
+	layers  []string
 	token   func(audience string, lifetime time.Duration) (string, error)
 }
 
@@ -42,6 +43,8 @@ func (s *shelf) Secret(_, name string) (*v1.Secret, error) {
 func (s *shelf) Token(_ context.Context, _ *v1.Pod, audience string, lifetime time.Duration) (string, error) {
 	return s.token(audience, lifetime)
 }
+
+func (s *shelf) ImageLayers(string) ([]string, error) { return s.layers, nil }
 
 func (s *shelf) Allocatable() v1.ResourceList { return nil }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -144,7 +145,7 @@ func (s Situation) endedStatus(c *v1.Container, k class, rec *Container, cs *v1.
 		return
 	}
 	if rec.Trouble != nil {
-		cs.State.Waiting = troubled(rec.Trouble, c, s.Now)
+		cs.State.Waiting = troubled(rec.Trouble, c.Image, s.Now)
 		cs.LastTerminationState.Terminated = exit
 		return
 	}
@@ -153,7 +154,10 @@ func (s Situation) endedStatus(c *v1.Container, k class, rec *Container, cs *v1.
 
 func (s Situation) waiting(c *v1.Container, k class, rec *Container) *v1.ContainerStateWaiting {
 	if rec.Trouble != nil {
-		return troubled(rec.Trouble, c, s.Now)
+		return troubled(rec.Trouble, c.Image, s.Now)
+	}
+	if t := s.Record.Trouble; t != nil && s.Record.Open && !s.Record.Fetched && s.hasImageVolumes() {
+		return troubled(t, s.volumeImages(), s.Now)
 	}
 	if k == ephemeralClass || len(s.Pod.Spec.InitContainers) == 0 {
 		return &v1.ContainerStateWaiting{Reason: "ContainerCreating"}
@@ -161,12 +165,23 @@ func (s Situation) waiting(c *v1.Container, k class, rec *Container) *v1.Contain
 	return &v1.ContainerStateWaiting{Reason: "PodInitializing"}
 }
 
-func troubled(t *Trouble, c *v1.Container, now time.Time) *v1.ContainerStateWaiting {
+func troubled(t *Trouble, image string, now time.Time) *v1.ContainerStateWaiting {
 	if t.Reason == ReasonErrImagePull && !now.Before(t.At.Add(fresh)) {
 		return &v1.ContainerStateWaiting{Reason: ReasonImagePullBackOff,
-			Message: fmt.Sprintf("Back-off pulling image %q: %s: %s", c.Image, t.Reason, t.Message)}
+			Message: fmt.Sprintf("Back-off pulling image %q: %s: %s", image, t.Reason, t.Message)}
 	}
 	return &v1.ContainerStateWaiting{Reason: t.Reason, Message: t.Message}
+}
+
+// volumeImages names the images that are volumes.
+func (s Situation) volumeImages() string {
+	var out []string
+	for _, v := range s.Pod.Spec.Volumes {
+		if v.Image != nil {
+			out = append(out, v.Image.Reference)
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 func (e *Exit) state() *v1.ContainerStateTerminated {

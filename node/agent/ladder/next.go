@@ -80,13 +80,18 @@ func (s Situation) climb() Step {
 		return Step{Kind: Admit}
 	}
 	if t := r.Trouble; t != nil && s.Now.Before(t.Until()) {
-		return Step{Kind: Wait, Until: t.Until()}
+		return Step{Kind: Wait, Until: t.turn(s.Now)}
 	}
 	switch {
 	case !r.Connected:
 		return Step{Kind: Connect}
 	case !r.Open:
 		return Step{Kind: Open}
+	case !r.Fetched && s.hasImageVolumes():
+		if s.busy(Fetch, "") {
+			return Step{Kind: Wait}
+		}
+		return Step{Kind: Fetch}
 	case !r.Mounted:
 		return Step{Kind: Mount}
 	}
@@ -105,6 +110,15 @@ func (s Situation) climb() Step {
 		return wait
 	}
 	return first(s.ephemeral(), wait)
+}
+
+func (s Situation) hasImageVolumes() bool {
+	for _, v := range s.Pod.Spec.Volumes {
+		if v.Image != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // initContainers brings up the init containers in order. done: regular containers may start.
@@ -193,11 +207,7 @@ func (s Situation) bring(c *v1.Container) brought {
 		return brought{step: Step{Kind: Wait}, holds: true}
 	}
 	if t := rec.Trouble; t != nil && s.Now.Before(t.Until()) {
-		until := t.Until()
-		if calm := t.At.Add(fresh); s.Now.Before(calm) && calm.Before(until) {
-			until = calm // the status tells ErrImagePull from ImagePullBackOff by time
-		}
-		return brought{step: Step{Kind: Wait, Until: until}}
+		return brought{step: Step{Kind: Wait, Until: t.turn(s.Now)}}
 	}
 	if !rec.Pulled {
 		return brought{step: Step{Kind: Pull, Container: c.Name}}

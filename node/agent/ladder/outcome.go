@@ -57,7 +57,11 @@ func (r *Record) Did(step Step, o Outcome, now time.Time) {
 		if reason == "" {
 			reason = "Failed" + string(step.Kind)
 		}
-		r.Trouble = retry(r.Trouble, reason, o.Err.Error(), now, time.Second, 30*time.Second)
+		first, most := time.Second, 30*time.Second
+		if step.Kind == Fetch {
+			first, most = firstBackoff, maxBackoff
+		}
+		r.Trouble = retry(r.Trouble, reason, o.Err.Error(), now, first, most)
 		return
 	}
 	r.Trouble = nil
@@ -72,6 +76,8 @@ func (r *Record) Did(step Step, o Outcome, now time.Time) {
 		r.Connected, r.NetNS, r.IPs = true, o.NetNS, o.IPs
 	case Open:
 		r.Open = true
+	case Fetch:
+		r.Fetched = true
 	case Mount:
 		r.Mounted = true
 	case Stopping:

@@ -21,8 +21,9 @@ type Record struct {
 	Connected bool     `json:"connected,omitempty"`
 	NetNS     string   `json:"netNS,omitempty"`
 	IPs       []string `json:"ips,omitempty"`
-	// Open: the sandbox is open. Mounted: the volumes are.
+	// Open: the sandbox is open. Fetched: the images that are volumes are here. Mounted: the volumes are.
 	Open    bool `json:"open,omitempty"`
+	Fetched bool `json:"fetched,omitempty"`
 	Mounted bool `json:"mounted,omitempty"`
 	// Trouble is why the pod as a whole does not climb on (network, sandbox, volumes).
 	Trouble *Trouble `json:"trouble,omitempty"`
@@ -64,6 +65,15 @@ type Pending struct {
 
 // Until is when the step may be tried again.
 func (t *Trouble) Until() time.Time { return t.At.Add(t.Delay) }
+
+// turn is when something about it changes: the status tells ErrImagePull from ImagePullBackOff by time.
+func (t *Trouble) turn(now time.Time) time.Time {
+	until := t.Until()
+	if calm := t.At.Add(fresh); now.Before(calm) && calm.Before(until) {
+		return calm
+	}
+	return until
+}
 
 // Container is the record of one container of the pod.
 type Container struct {

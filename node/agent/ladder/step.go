@@ -12,6 +12,7 @@ const (
 	Admit     Kind = "admit"     // check resources and host ports
 	Connect   Kind = "connect"   // set up the network
 	Open      Kind = "open"      // open the sandbox
+	Fetch     Kind = "fetch"     // get the images that are volumes; in the background
 	Mount     Kind = "mount"     // set up the volumes
 	Allocate  Kind = "allocate"  // set aside the resources that the spec asks for now
 	Resize    Kind = "resize"    // give a running container what was set aside
@@ -42,7 +43,9 @@ type Step struct {
 }
 
 // Background tells whether the step may take long and is performed beside the ladder.
-func (s Step) Background() bool { return s.Kind == Pull || s.Kind == PostStart || s.Kind == PreStop }
+func (s Step) Background() bool {
+	return s.Kind == Fetch || s.Kind == Pull || s.Kind == PostStart || s.Kind == PreStop
+}
 
 // Op is the step's name in Situation.Busy.
 func (s Step) Op() string { return string(s.Kind) + "/" + s.Container }

@@ -153,7 +153,10 @@ func (st *stage) command(f []string) {
 	case "hold":
 		st.held[Kind(arg(1))] = true
 	case "done":
-		step := Step{Kind: Kind(arg(1)), Container: arg(2)}
+		step := Step{Kind: Kind(arg(1))}
+		if step.Kind != Fetch {
+			step.Container = arg(2)
+		}
 		delete(st.s.Busy, step.Op())
 		delete(st.held, step.Kind)
 		st.s.Record.Did(step, st.outcome(step), st.s.Now)

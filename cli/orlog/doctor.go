@@ -48,21 +48,10 @@ A line a check: ok, a warning (Orlog runs, but...) or a problem (it does not), w
 			if output != "" && output != "json" && output != "yaml" {
 				return fmt.Errorf("-o %q: doctor prints lines, json or yaml", output)
 			}
-			self, err := os.Executable()
-			if err != nil {
+			if err := completeOptions(&o, api, from); err != nil {
 				return err
 			}
-			o.DataDir = cmp.Or(o.DataDir, nearestInstall("orlogd"), systemData)
-			o.NodeDir = cmp.Or(o.NodeDir, nearestInstall("node"), filepath.Join(systemData, "node"))
-			o.BinDir = cmp.Or(o.BinDir, filepath.Dir(self))
-			for _, dir := range []*string{&o.DataDir, &o.NodeDir, &o.BinDir} {
-				if *dir, err = filepath.Abs(*dir); err != nil {
-					return err
-				}
-			}
-			if _, base, err := api.connect(); err == nil && from.found() {
-				o.GatewayAddress, o.Gateway = base.Host, api.date
-			}
+			var err error
 			findings := doctor.Run(c.Context(), o)
 			if output != "" {
 				err = printObject(streams.Out, output, map[string]any{"checks": findings, "status": doctor.Worst(findings)})
@@ -88,6 +77,26 @@ A line a check: ok, a warning (Orlog runs, but...) or a problem (it does not), w
 	f.StringVarP(&output, "output", "o", "", "json or yaml; empty for lines")
 	mustComplete(c, "output", cobra.FixedCompletions([]string{"json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
+}
+
+// completeOptions fills in what the user left out, and how to reach the cluster where there is a kubeconfig.
+func completeOptions(o *doctor.Options, api *apiClient, from *kubeconfigSource) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	o.DataDir = cmp.Or(o.DataDir, nearestInstall("orlogd"), systemData)
+	o.NodeDir = cmp.Or(o.NodeDir, nearestInstall("node"), filepath.Join(systemData, "node"))
+	o.BinDir = cmp.Or(o.BinDir, filepath.Dir(self))
+	for _, dir := range []*string{&o.DataDir, &o.NodeDir, &o.BinDir} {
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return err
+		}
+	}
+	if _, base, err := api.connect(); err == nil && from.found() {
+		o.GatewayAddress, o.Gateway = base.Host, api.date
+	}
+	return nil
 }
 
 // dateTime bounds how long the gateway may take to tell the time.

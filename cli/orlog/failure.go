@@ -74,6 +74,8 @@ func nextStep(message, kubeconfig string, here install) string {
 		return fmt.Sprintf("The server does not accept the credentials in %s: they are another cluster's, or have expired. Name the right kubeconfig with --kubeconfig or $KUBECONFIG.", kubeconfig)
 	case has("no such host", "i/o timeout", "no route to host", "network is unreachable"):
 		return fmt.Sprintf("The server that %s names cannot be reached from here.", kubeconfig)
+	case has("GET /orlog/v1/events"):
+		return "Who may watch a kind may follow it: orlog tail --kind pod -n NAMESPACE. The whole stream takes RBAC's nonResourceURLs: [\"/orlog/v1/*\"], verbs: [\"get\"]."
 	case has("the log has no event about"):
 		return "Is it in another namespace (-n)? orlog tail --from 1 --follow=false --name NAME finds every event about a name."
 	case has("permission denied") && has("kubeconfig"):

@@ -19,8 +19,12 @@ type kubeconfigSource struct {
 
 // found reports whether there is any kubeconfig.
 func (k *kubeconfigSource) found() bool {
-	_, err := os.Stat(k.describe())
-	return err == nil
+	for _, path := range filepath.SplitList(k.describe()) { // $KUBECONFIG may name several
+		if _, err := os.Stat(path); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *kubeconfigSource) describe() string {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/url"
 )
 
@@ -17,7 +18,12 @@ func (a *apiClient) events(ctx context.Context, q url.Values, each func(line []b
 		return err
 	}
 	defer body.Close()
-	lines := bufio.NewScanner(body)
+	return eachLine(body, each)
+}
+
+// eachLine hands on the stream's lines until it ends.
+func eachLine(r io.Reader, each func(line []byte) error) error {
+	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 64<<10), maxEventLine)
 	for lines.Scan() {
 		if len(lines.Bytes()) == 0 {

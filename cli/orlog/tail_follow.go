@@ -35,57 +35,64 @@ type follower struct {
 // run hands every line to each, which returns the line's sequence. Where the stream breaks while following, it
 // connects again and goes on behind the last sequence.
 func (f *follower) run(ctx context.Context, each func(line []byte) (events.Sequence, error)) error {
-	pause, denied, connected := f.pause, 0, false
-	for broken := false; ; broken = true {
-		if broken {
-			if err := f.sameLog(ctx); err == nil {
-				fmt.Fprintf(f.note, "orlog tail: connected again, going on at sequence %d\n", f.next)
-			} else if err = f.retry(err, &denied); err != nil {
-				return err
-			} else if err := sleep(ctx, &pause); err != nil {
-				return err
-			} else {
-				continue
-			}
+	pause, denied := f.pause, 0
+	for attempt := 0; ; attempt++ {
+		var r reading
+		err := f.sameLog(ctx, attempt)
+		if err == nil {
+			r, err = f.read(ctx, attempt, each)
 		}
-		var printing error
-		progress := false
-		f.query.Set("from", f.next.String())
-		f.query.Set("follow", strconv.FormatBool(f.follow))
-		err := f.api.events(ctx, f.query, func(line []byte) error {
-			sequence, err := each(line)
-			if err != nil {
-				printing = err
-				return err
-			}
-			f.next, progress = sequence+1, true
-			return nil
-		})
-		connected = connected || progress || err == nil
-		if printing != nil || !f.follow || ctx.Err() != nil {
+		switch {
+		case !f.follow, ctx.Err() != nil, r.failed:
+			return err
+		case attempt == 0 && !r.opened:
+			return err // no break of a connection, but a mistake, or a cluster that does not run
+		}
+		if err := f.hopeless(err, &denied); err != nil {
 			return err
 		}
-		if !connected && statusCode(err) != 0 {
-			return err // refused from the start
-		}
-		if !connected && !broken {
-			return err // not there at all: no break of a connection, but a mistake or a cluster that does not run
-		}
-		if err := f.retry(err, &denied); err != nil {
-			return err
-		}
-		if progress {
+		if r.opened {
 			pause, denied = f.pause, 0
+			fmt.Fprintf(f.note, "orlog tail: the stream broke off (%s); connecting again\n", reasonOf(err))
 		}
-		fmt.Fprintf(f.note, "orlog tail: the stream broke off (%s); connecting again\n", reasonOf(err))
 		if err := sleep(ctx, &pause); err != nil {
 			return err
 		}
 	}
 }
 
-// retry returns the error where trying again is of no use.
-func (f *follower) retry(err error, denied *int) error {
+// reading is how far one connection got.
+type reading struct {
+	opened bool // the gateway began to answer
+	failed bool // a line could not be told: that is no break
+}
+
+// read follows one connection until it ends.
+func (f *follower) read(ctx context.Context, attempt int, each func(line []byte) (events.Sequence, error)) (r reading, err error) {
+	f.query.Set("from", f.next.String())
+	f.query.Set("follow", strconv.FormatBool(f.follow))
+	body, err := f.api.get(ctx, "/orlog/v1/events", f.query)
+	if err != nil {
+		return r, err
+	}
+	defer body.Close()
+	r.opened = true
+	if attempt > 0 {
+		fmt.Fprintf(f.note, "orlog tail: connected again, going on at sequence %d\n", f.next)
+	}
+	return r, eachLine(body, func(line []byte) error {
+		sequence, err := each(line)
+		if err != nil {
+			r.failed = true
+			return err
+		}
+		f.next = sequence + 1
+		return nil
+	})
+}
+
+// hopeless returns the error where trying again is of no use.
+func (f *follower) hopeless(err error, denied *int) error {
 	switch code := statusCode(err); code {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		if *denied++; *denied > refusals {
@@ -108,7 +115,10 @@ func (e *otherLogError) Error() string {
 }
 
 // sameLog makes sure, after a break, that the log still holds what was read.
-func (f *follower) sameLog(ctx context.Context) error {
+func (f *follower) sameLog(ctx context.Context, attempt int) error {
+	if attempt == 0 {
+		return nil
+	}
 	p, err := f.api.position(ctx, "")
 	if err != nil {
 		return err

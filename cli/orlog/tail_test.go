@@ -192,10 +192,41 @@ func TestTailGoesOnAfterABreak(t *testing.T) {
 	}
 }
 
+func TestTailGoesOnWhereNothingHadComeYet(t *testing.T) {
+	lines, calls := story(t), 0
+	seen, _, err := follow(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/position") {
+			write(w, position{Last: 6})
+			return
+		}
+		switch calls++; calls {
+		case 1: // it answers, and dies before there is an event
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				panic(err)
+			}
+			panic(http.ErrAbortHandler)
+		case 2:
+			fmt.Fprint(w, lines[5])
+		default:
+			refuse(w, http.StatusBadRequest, "the story is over")
+		}
+	}), 6)
+	if fmt.Sprint(seen) != "[6]" || err == nil || !strings.Contains(err.Error(), "over") {
+		t.Errorf("%v %v", seen, err)
+	}
+}
+
+func TestTailEndsWhereALineCannotBeRead(t *testing.T) {
+	_, notes, err := follow(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "no json") }), 1)
+	if err == nil || notes != "" {
+		t.Errorf("%v %s", err, notes)
+	}
+}
+
 func TestTailRefusesAnotherLog(t *testing.T) {
 	b := &breaking{lines: story(t)}
 	b.last.Store(2)
-	_, _, err := follow(t, b, 5)
+	_, _, err := follow(t, b, 3)
 	if err == nil || !strings.Contains(err.Error(), "another cluster") {
 		t.Errorf("a shorter log: %v", err)
 	}

@@ -122,13 +122,14 @@ func TestRecords(t *testing.T) {
 
 func TestNextSteps(t *testing.T) {
 	for message, want := range map[string]string{
-		"The connection to the server localhost:8080 was refused - did you specify the right host or port?": "No kubeconfig was found",
-		"The connection to the server 127.0.0.1:6443 was refused - did you specify the right host or port?": "`task up`",
-		"Unable to connect to the server: x509: certificate signed by unknown authority":                    "another one than /k was written for",
-		"error: You must be logged in to the server (Unauthorized)":                                         "credentials in /k",
-		"Unable to connect to the server: dial tcp: lookup x: no such host":                                 "cannot be reached",
-		"Error from server (NotFound): the log has no event about core/pods/default/x":                      "another namespace",
-		"error: open /etc/orlog/kubeconfig: permission denied":                                              "sudo",
+		"The connection to the server localhost:8080 was refused - did you specify the right host or port?":    "No kubeconfig was found",
+		"The connection to the server 127.0.0.1:6443 was refused - did you specify the right host or port?":    "`task up`",
+		"Unable to connect to the server: x509: certificate signed by unknown authority":                       "another one than /k was written for",
+		"error: You must be logged in to the server (Unauthorized)":                                            "credentials in /k",
+		"Unable to connect to the server: dial tcp: lookup x: no such host":                                    "cannot be reached",
+		"Error from server (NotFound): the log has no event about core/pods/default/x":                         "another namespace",
+		"Error from server (Forbidden): forbidden: user \"v\" may neither watch this nor GET /orlog/v1/events": "--kind pod",
+		"error: open /etc/orlog/kubeconfig: permission denied":                                                 "sudo",
 		"error: unknown flag: --x": "",
 	} {
 		if got := nextStep(message, "/k", checkout); (want == "") != (got == "") || !strings.Contains(got, want) {

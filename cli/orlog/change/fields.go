@@ -106,7 +106,7 @@ func undo(after map[string]any, steps []step) (map[string]any, bool) {
 	if after == nil || len(steps) == 0 {
 		return nil, false
 	}
-	var before any = clone(after)
+	before := clone(after)
 	for _, s := range slices.Backward(steps) {
 		if len(s.tokens) == 0 {
 			return nil, false

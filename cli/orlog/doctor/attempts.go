@@ -24,12 +24,19 @@ import (
 // realAttempts tries on this machine.
 type realAttempts struct{}
 
-// apart runs f on a thread of its own, which may change its namespaces: the thread ends with it.
+// apart runs f on a thread of its own, which may change its namespaces: the thread ends with it. Never the main
+// thread: that one cannot end, and it is its namespaces that /proc/self and /proc/net tell of.
 func apart(f func() error) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: then the runtime ends the thread
-		done <- f()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			err := apart(f) // runs elsewhere, as this thread waits here
+			runtime.UnlockOSThread()
+			done <- err
+			return
+		}
+		done <- f() // never unlocked: then the runtime ends the thread
 	}()
 	return <-done
 }

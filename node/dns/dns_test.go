@@ -58,11 +58,7 @@ func start(t *testing.T, o Options) *Server {
 // world is a resolver that knows one name and counts its questions.
 func world(t *testing.T) (addr string, asked *atomic.Int32) {
 	t.Helper()
-	packets, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	streams, err := net.Listen("tcp4", packets.LocalAddr().String())
+	packets, streams, err := bind(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}

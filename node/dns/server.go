@@ -185,17 +185,11 @@ func ignoreClosed(err error) error {
 
 // listen opens both sockets of an address and makes the server for them.
 func (s *Server) listen(ctx context.Context, at netip.AddrPort, forwarder plugin.Handler) (*dnsserver.Server, net.PacketConn, net.Listener, error) {
-	var lc net.ListenConfig
-	packets, err := lc.ListenPacket(ctx, "udp", at.String())
+	packets, streams, err := bind(ctx, at)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("dns: Listen: %w", err)
 	}
 	bound := packets.LocalAddr().(*net.UDPAddr).AddrPort()
-	streams, err := lc.Listen(ctx, "tcp", netip.AddrPortFrom(at.Addr(), bound.Port()).String())
-	if err != nil {
-		packets.Close()
-		return nil, nil, nil, fmt.Errorf("dns: Listen: %w", err)
-	}
 	own := &zone{origin: s.opts.Domain, ttl: s.opts.TTL, records: s.records, serials: s.serial.Load}
 	for _, l := range s.opts.Listen {
 		own.own = append(own.own, l.Addr())
@@ -216,6 +210,29 @@ func (s *Server) listen(ctx context.Context, at netip.AddrPort, forwarder plugin
 		return nil, nil, nil, fmt.Errorf("dns: %w", err)
 	}
 	return server, packets, streams, nil
+}
+
+// bindAttempts bounds the search for a port that is free for both protocols.
+const bindAttempts = 16
+
+// bind opens one port for UDP and TCP. Where any port will do, one that is free for UDP may be taken for TCP:
+// then it looks for another.
+func bind(ctx context.Context, at netip.AddrPort) (packets net.PacketConn, streams net.Listener, err error) {
+	var lc net.ListenConfig
+	for range bindAttempts {
+		if packets, err = lc.ListenPacket(ctx, "udp", at.String()); err != nil {
+			return nil, nil, err
+		}
+		port := packets.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+		if streams, err = lc.Listen(ctx, "tcp", netip.AddrPortFrom(at.Addr(), port).String()); err == nil {
+			return packets, streams, nil
+		}
+		packets.Close()
+		if at.Port() != 0 {
+			break
+		}
+	}
+	return nil, nil, err
 }
 
 // forwarder asks the upstreams and remembers their answers. Without upstreams, foreign names cannot be answered.

@@ -19,22 +19,42 @@ import (
 
 // guardedServer is a server with users: the control plane, the nodes node-1.example and node-2, a reader.
 type guardedServer struct {
-	url, dir string
-	control  *jetstream.Conn
-	log      events.Log
+	url, dir, streams string
+	control           *jetstream.Conn
+	log               events.Log
 }
 
 const thisNode, otherNode = "node-1.example", "node-2"
 
 func startGuarded(t *testing.T) *guardedServer {
 	t.Helper()
-	return startGuardedOn(t, t.TempDir(), t.TempDir())
+	return startGuardedOn(t, t.TempDir())
 }
 
-// startGuardedOn starts a server on a directory, with the credentials of another.
-func startGuardedOn(t *testing.T, dir, credentials string) *guardedServer {
+// settle waits until the server has cleared away the batches of which a part was refused: it does so on its
+// own time, even past its shutdown.
+func (g *guardedServer) settle(t *testing.T) {
 	t.Helper()
-	g := &guardedServer{dir: credentials}
+	mustAppend(t, g.log, unguarded("settled", 1)) // the server has got to what came before
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		left, err := filepath.Glob(filepath.Join(g.streams, "jetstream", "*", "streams", "*", "batches", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Errorf("batches that were not cleared away: %v", left)
+			return
+		}
+	}
+}
+
+// startGuardedOn starts a server on a directory.
+func startGuardedOn(t *testing.T, dir string) *guardedServer {
+	t.Helper()
+	g := &guardedServer{dir: t.TempDir(), streams: dir}
 	key := func(name string) string {
 		public, err := jetstream.MakeCredentials(g.credentials(name))
 		if err != nil {
@@ -160,6 +180,23 @@ func TestAccessRefusesNames(t *testing.T) {
 	}
 }
 
+// TestUsersComeLater: a log that was used without users goes on when there are some.
+func TestUsersComeLater(t *testing.T) {
+	dir := t.TempDir()
+	s, err := jetstream.StartServer(jetstream.ServerOptions{Dir: dir, Port: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := connect(t, jetstream.Options{URL: s.URL()})
+	mustAppend(t, open(t, before), unguarded("web", 1))
+	before.Close()
+	s.Shutdown()
+	g := startGuardedOn(t, dir)
+	if last, err := g.log.Last(t.Context()); err != nil || last != 1 {
+		t.Errorf("the log ends at %d, %v; want 1", last, err)
+	}
+}
+
 func TestNodeAppendsItsOwnOnly(t *testing.T) {
 	g := startGuarded(t)
 	node := g.as(t, thisNode)
@@ -198,6 +235,7 @@ func TestNodeAppendsItsOwnOnly(t *testing.T) {
 	if now, err := g.log.Last(t.Context()); err != nil || now != last {
 		t.Errorf("the log ends at %d, %v; it did at %d", now, err, last)
 	}
+	g.settle(t)
 }
 
 // TestForbiddenAppendHarmsNoOther: appends that share a batch with one that is refused are appended.
@@ -222,6 +260,7 @@ func TestForbiddenAppendHarmsNoOther(t *testing.T) {
 			t.Errorf("writer %d: %v", i, errs[i])
 		}
 	}
+	g.settle(t)
 }
 
 func TestNodeReadsAll(t *testing.T) {

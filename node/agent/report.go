@@ -28,7 +28,7 @@ func (w *worker) report(s ladder.Situation) {
 	if st.Phase == v1.PodFailed || st.Phase == v1.PodSucceeded {
 		w.release()
 	}
-	if ladder.SameStatus(st, w.reported) {
+	if ladder.SameStatus(st, w.reported) || w.stands(s, st) {
 		return
 	}
 	verbs, kept := ladder.Changes(w.reported, st)
@@ -41,6 +41,16 @@ func (w *worker) report(s ladder.Situation) {
 		hold = 0
 	}
 	w.put(verb, verbs, st, kept, hold)
+}
+
+// stands tells whether a status is on the log already: the agent may have died between appending it and remembering
+// that. It matters only before the first report of this life.
+func (w *worker) stands(s ladder.Situation, st *v1.PodStatus) bool {
+	if _, waiting := w.a.outbox.Newest(w.key, w.uid); w.spoke || waiting || !ladder.SameStatus(st, &s.Pod.Status) {
+		return false
+	}
+	w.reported = st
+	return true
 }
 
 // reportStopped is the pod's last word: nothing of it runs, nothing of it is left on the node.
@@ -83,7 +93,7 @@ func (w *worker) put(verb string, verbs []string, st *v1.PodStatus, kept bool, h
 		w.try("reporting", err)
 		return
 	}
-	w.reported = st
+	w.reported, w.spoke = st, true
 	w.try("saving the status", writeFile(filepath.Join(w.a.records.podDir(w.uid), "status.json"), st))
 }
 

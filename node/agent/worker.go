@@ -36,6 +36,7 @@ type worker struct {
 	busy      map[string]context.CancelFunc // background steps
 	status    *v1.PodStatus                 // last one worked out
 	reported  *v1.PodStatus                 // last one put into the outbox
+	spoke     bool                          // by this process
 	refreshAt time.Time                     // when the volumes want to be looked at again
 	retryAt   time.Time                     // when the runtime is asked again after it failed
 	refresher refresher

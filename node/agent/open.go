@@ -220,11 +220,11 @@ func Reset(ctx context.Context, o Options) (err error) {
 	return errors.Join(os.RemoveAll(o.LogDir), os.RemoveAll(o.DataDir))
 }
 
-// removeCgroups removes the empty groups that pods' groups were in.
+// removeCgroups removes the empty groups that pods' groups, and the shims of all nodes on this host, were in.
 func removeCgroups(root string) {
-	for _, sub := range []string{"besteffort", "burstable", ""} {
+	for _, group := range []string{root + "/besteffort", root + "/burstable", root, "/orlog/shims", "/orlog"} {
 		for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
-			found, _ := filepath.Glob(filepath.Join(mount, root, sub))
+			found, _ := filepath.Glob(filepath.Join(mount, group))
 			for _, dir := range found {
 				_ = os.Remove(dir) // one that is in use, or that a hierarchy lacks, stays as it is
 			}

@@ -123,7 +123,7 @@ func busybox(t *testing.T, layer string) {
 	if err := os.WriteFile(filepath.Join(layer, "bin/busybox"), raw, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"sh", "sleep", "cat", "echo", "id", "ls", "httpd", "hostname", "env", "touch", "kill", "true", "false", "stat", "wget", "nslookup", "mkdir", "grep", "ps"} {
+	for _, name := range []string{"sh", "sleep", "cat", "echo", "id", "ls", "httpd", "hostname", "env", "touch", "kill", "true", "false", "stat", "wget", "nslookup", "mkdir", "grep", "ps", "dd"} {
 		if err := os.Symlink("busybox", filepath.Join(layer, "bin", name)); err != nil {
 			t.Fatal(err)
 		}

@@ -9,13 +9,17 @@ import (
 	"testing"
 )
 
-// Build builds runc and orlog-shim into a new temporary folder, which remove deletes. For TestMain.
+// Build builds runc and orlog-shim into a new temporary folder, which remove deletes, with the cgroups that all
+// pods have in common where nobody uses them any more. For TestMain.
 func Build() (runc, shim string, remove func(), err error) {
 	dir, err := os.MkdirTemp("", "orlog-bin-")
 	if err != nil {
 		return "", "", nil, err
 	}
-	remove = func() { os.RemoveAll(dir) }
+	remove = func() {
+		os.RemoveAll(dir)
+		removeParents()
+	}
 	runc, shim = filepath.Join(dir, "runc"), filepath.Join(dir, "orlog-shim")
 	for _, args := range [][]string{
 		{"build", "-tags", "seccomp", "-o", runc, "github.com/opencontainers/runc"},
@@ -58,6 +62,21 @@ func Busybox(t testing.TB, root string) {
 	for applet := range strings.FieldsSeq(Applets) {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", applet)); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// removeParents removes the cgroups above pods' own. One that is in use stays: somebody else's node has it.
+func removeParents() {
+	for _, name := range []string{"orlog/shims", "orlog"} {
+		for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+			dirs, err := filepath.Glob(filepath.Join(mount, name))
+			if err != nil {
+				panic(err) // a malformed pattern
+			}
+			for _, dir := range dirs {
+				_ = os.Remove(dir)
+			}
 		}
 	}
 }

@@ -154,7 +154,10 @@ func (w *worker) open(ctx context.Context, pod *v1.Pod) ladder.Outcome {
 			box.Sysctls[sysctlName(s.Name)] = s.Value
 		}
 	}
-	err := w.a.o.Runtime.OpenSandbox(ctx, box)
+	err := w.a.runnable(pod)
+	if err == nil {
+		err = w.a.o.Runtime.OpenSandbox(ctx, box)
+	}
 	if err == nil {
 		err = w.writeEtc(pod)
 	}

@@ -1,16 +1,19 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	corev1 "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 
+	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/node/agent/ladder"
 )
 
@@ -40,6 +43,27 @@ func (a *Agent) suits(pod *v1.Pod) *ladder.Rejection {
 	}
 	return nil
 }
+
+// runnable tells what a pod asks of the runtime that this one does not have. nil: nothing.
+func (a *Agent) runnable(pod *v1.Pod) error {
+	if pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers {
+		return errors.New("user namespaces are not supported on this node: leave hostUsers out")
+	}
+	if pod.Spec.RuntimeClassName == nil || *pod.Spec.RuntimeClassName == "" {
+		return nil
+	}
+	class, err := get[nodev1.RuntimeClass](a.o.Store, events.Key{Group: "node.k8s.io", Resource: "runtimeclasses", Name: *pod.Spec.RuntimeClassName}, "runtimeclass")
+	if err != nil {
+		return err
+	}
+	if class.Handler != runtimeHandler {
+		return fmt.Errorf("no runtime for %q is configured: this node has %q", class.Handler, runtimeHandler)
+	}
+	return nil
+}
+
+// runtimeHandler is the one that a RuntimeClass may name.
+const runtimeHandler = "runc"
 
 // safeSysctls are those that a pod may set: they belong to its own namespaces and cannot be used against others.
 var safeSysctls = []string{

@@ -105,8 +105,13 @@ func (r *rollout) recreate(ref metav1.OwnerReference) {
 	}
 }
 
+// oldPodsRun says whether old pods run, or may: a ReplicaSet that has not taken note of its new size may have pods
+// under way that nobody sees yet.
 func (r *rollout) oldPodsRun() bool {
 	for _, rs := range r.old {
+		if rs.Status.ObservedGeneration < rs.Generation || rs.Status.Replicas > 0 {
+			return true
+		}
 		for _, p := range r.podsOf(rs.seen) {
 			if !replica.Finished(p) {
 				return true

@@ -50,7 +50,11 @@ func (s Set) Decide(v *loop.View, now time.Time) (d loop.Decision) {
 	if s.DeletionTimestamp == nil {
 		work = s.manage(v, ref, active, now)
 	}
-	d.Do(work...)
+	if len(claims) > 0 {
+		d.Then(work...) // it counts on the claims
+	} else {
+		d.Do(work...)
+	}
 	status, wait := statusOf(s.ReplicaSet, active, ending, now)
 	s.report(&d, status, work, now)
 	if wait > 0 {

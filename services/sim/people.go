@@ -22,6 +22,7 @@ const (
 	lab  = "lab"
 	// mostReplicas keeps what people want, with what rollouts add, within what the nodes hold.
 	mostReplicas = 5
+	mostSurge    = 2
 )
 
 // people play everybody who uses kubectl.

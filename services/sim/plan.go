@@ -47,6 +47,10 @@ func PlanOf(seed uint64) Plan {
 	if r.IntN(2) == 0 {
 		p.Heartbeats = 2000
 	}
+	if r.IntN(2) == 0 { // just enough room where all nodes are in service: pods often have to wait
+		halves := (p.Deployments + 1) * (mostReplicas + mostSurge)
+		p.Cores = (halves + 2*p.Nodes - 1) / (2 * p.Nodes)
+	}
 	some := func(least, most int) int {
 		if r.IntN(3) == 0 {
 			return 0

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -31,6 +33,31 @@ type recorder struct {
 	log     *slog.Logger
 }
 
+// sink drops, and counts, events whose namespace is going or gone: nobody will look for them.
+type sink struct {
+	record.EventSink
+	dropped *atomic.Uint64
+}
+
+// Create writes a new event.
+func (s sink) Create(e *v1.Event) (*v1.Event, error) { return s.settle(e)(s.EventSink.Create(e)) }
+
+// Patch counts an event up.
+func (s sink) Patch(e *v1.Event, data []byte) (*v1.Event, error) {
+	return s.settle(e)(s.EventSink.Patch(e, data))
+}
+
+func (s sink) settle(e *v1.Event) func(*v1.Event, error) (*v1.Event, error) {
+	return func(out *v1.Event, err error) (*v1.Event, error) {
+		namespaceGone := apierrors.IsNotFound(err) && strings.Contains(err.Error(), "namespaces ")
+		if namespaceGone || apierrors.HasStatusCause(err, v1.NamespaceTerminatingCause) {
+			s.dropped.Add(1)
+			return e, nil
+		}
+		return out, err
+	}
+}
+
 type note struct {
 	about           runtime.Object
 	kind, why, text string
@@ -42,7 +69,7 @@ func newRecorder(client kubernetes.Interface, node string, log *slog.Logger) *re
 		return r
 	}
 	r.cast = record.NewBroadcaster(record.WithContext(klog.NewContext(context.Background(), logr.FromSlogHandler(log.Handler()))))
-	r.sink = &typedv1.EventSinkImpl{Interface: client.CoreV1().Events("")}
+	r.sink = sink{&typedv1.EventSinkImpl{Interface: client.CoreV1().Events("")}, &r.dropped}
 	r.rec = r.cast.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: node})
 	return r
 }

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/orlog-io/orlog/services/loop"
@@ -48,10 +49,7 @@ func TestEvictionsUnderABudget(t *testing.T) {
 	}
 	c.must(evict())
 	c.eventually("it is replaced", allowed(1))
-	b, err := c.client.PolicyV1().PodDisruptionBudgets("default").Get(c.ctx, "web", metav1.GetOptions{})
-	c.must(err)
-	b.Spec.MaxUnavailable = new(intstr.FromInt32(0))
-	_, err = c.client.PolicyV1().PodDisruptionBudgets("default").Update(c.ctx, b, metav1.UpdateOptions{})
+	_, err = c.client.PolicyV1().PodDisruptionBudgets("default").Patch(c.ctx, "web", types.MergePatchType, []byte(`{"spec":{"maxUnavailable":0}}`), metav1.PatchOptions{})
 	c.must(err)
 	c.eventually("none may go", allowed(0))
 	if err := evict(); !apierrors.IsTooManyRequests(err) {
@@ -70,6 +68,9 @@ func TestQuotaRefusesAndGivesBack(t *testing.T) {
 	used := func(pods int64) func(*loop.View) bool {
 		return func(v *loop.View) bool {
 			q := loop.Quotas.Get(v, "default", "q")
+			if q == nil {
+				return false // not projected yet
+			}
 			n, counted := q.Status.Used[corev1.ResourcePods]
 			maps := q.Status.Used[corev1.ResourceConfigMaps]
 			return counted && n.Value() == pods && maps.Value() == int64(len(loop.ConfigMaps.List(v, "default")))
@@ -84,10 +85,7 @@ func TestQuotaRefusesAndGivesBack(t *testing.T) {
 		rc := loop.ReplicationControllers.Get(v, "default", "rc")
 		return rc != nil && len(rc.Status.Conditions) == 1 && strings.Contains(rc.Status.Conditions[0].Message, "exceeded quota") && rc.Status.ReadyReplicas == 2 && used(2)(v)
 	})
-	scale, err := core.ReplicationControllers("default").GetScale(c.ctx, "rc", metav1.GetOptions{})
-	c.must(err)
-	scale.Spec.Replicas = 1
-	_, err = core.ReplicationControllers("default").UpdateScale(c.ctx, "rc", scale, metav1.UpdateOptions{})
+	_, err = core.ReplicationControllers("default").Patch(c.ctx, "rc", types.MergePatchType, []byte(`{"spec":{"replicas":1}}`), metav1.PatchOptions{})
 	c.must(err)
 	c.eventually("one is given back and the failure forgotten", func(v *loop.View) bool {
 		rc := loop.ReplicationControllers.Get(v, "default", "rc")

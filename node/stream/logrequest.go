@@ -96,11 +96,8 @@ func (s *server) containerLogs(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	out := &flusher{w: w, flush: http.NewResponseController(w).Flush}
-	// The client sees that it is connected before the container speaks. And the answer is sent in chunks, however
-	// short it is: with a Content-Length the API server's WebSocket reader gets the last bytes together with the end,
-	// and drops them.
-	if err := out.flush(); err != nil {
-		return // the client has gone
+	if o.follow {
+		out.flush() // the client sees that it is connected before the container speaks
 	}
 	err = readLog(ctx, t.log, o, out, s.ended(ctx, t, o.follow))
 	if err != nil && ctx.Err() == nil {

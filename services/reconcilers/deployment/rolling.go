@@ -15,6 +15,9 @@ func (r *rollout) room(have int32) int32 {
 	}
 	free := want + r.surge
 	for _, rs := range r.all {
+		if rs != r.current && unaware(rs) {
+			return have
+		}
 		// What was scaled down but still runs takes room too: the bound holds for pods, not only for plans.
 		free -= max(*rs.Spec.Replicas, rs.Status.Replicas)
 	}
@@ -105,11 +108,14 @@ func (r *rollout) recreate(ref metav1.OwnerReference) {
 	}
 }
 
-// oldPodsRun says whether old pods run, or may: a ReplicaSet that has not taken note of its new size may have pods
-// under way that nobody sees yet.
+// unaware says whether a ReplicaSet has not taken note yet of what it is to be. Then it may have pods under way that
+// nobody has counted.
+func unaware(rs *replicaSet) bool { return rs.Status.ObservedGeneration < rs.Generation }
+
+// oldPodsRun says whether old pods run, or may.
 func (r *rollout) oldPodsRun() bool {
 	for _, rs := range r.old {
-		if rs.Status.ObservedGeneration < rs.Generation || rs.Status.Replicas > 0 {
+		if unaware(rs) || rs.Status.Replicas > 0 {
 			return true
 		}
 		for _, p := range r.podsOf(rs.seen) {

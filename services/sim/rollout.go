@@ -24,7 +24,7 @@ import (
 // of. So a family is not held to its floor from the moment when something else took a pod away until the
 // reconcilers have seen that and report what is. And it is held to neither floor nor ceiling while its size
 // changes, or while it adopts: as in upstream, a change of size is shared out among the ReplicaSets in
-// proportion, whoever is available.
+// proportion, whoever is available. A Recreate starts no pod while one of another template may still run.
 type family struct {
 	key events.Key
 	// armed: the floor holds. bounded: the ceiling does.
@@ -74,6 +74,8 @@ func (r *rules) seeFamily(v *loop.View, e events.Event, prev, next events.State)
 		switch {
 		case own && e.Verb() == events.Created && f.bounded && m.active > m.shape.ceiling:
 			r.w.fail("event %d gives %s %d pods, more than %d", e.Sequence, d.Name, m.active, m.shape.ceiling)
+		case own && e.Verb() == events.Created && f.bounded && d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType && overlaps(v, m, next):
+			r.w.fail("event %d starts a pod of %s beside old ones", e.Sequence, d.Name)
 		case own && lost && f.armed && m.available < m.shape.floor:
 			r.w.fail("event %d leaves %s %d available pods, fewer than %d", e.Sequence, d.Name, m.available, m.shape.floor)
 		case !own && lost, m.available < m.shape.floor:
@@ -81,6 +83,14 @@ func (r *rules) seeFamily(v *loop.View, e events.Event, prev, next events.State)
 		}
 		f.shape, f.available = m.shape, m.available
 	}
+}
+
+// overlaps says whether pods of other ReplicaSets of the family may still run.
+func overlaps(v *loop.View, m *members, created events.State) bool {
+	own := metav1.GetControllerOf(loop.Pods.Of(v, created))
+	return slices.ContainsFunc(m.sets, func(rs *appsv1.ReplicaSet) bool {
+		return rs.UID != own.UID && slices.ContainsFunc(loop.Pods.OwnedBy(v, string(rs.UID)), func(p *corev1.Pod) bool { return !replica.Finished(p) })
+	})
 }
 
 // lost says whether a pod that was available is so no more.

@@ -11,6 +11,18 @@
 // records of; the shims kept them running. What belongs to no known pod is pruned, but only once the projection
 // has caught up with the log. While the log is unreachable pods run on and nothing is pruned.
 //
+// Open puts a whole node together from folders and addresses: runtime, images, network, service rules, DNS, and the
+// HTTP API that the gateway reaches through the tunnel; New takes the parts, for tests. Reset takes a node's traces
+// off the machine. Below DataDir:
+//
+//	lock          one agent at a time
+//	projection/   the agent's own
+//	pods/<uid>/   record.json, pod.json, status.json (last told), etc/ and containers/ (termination messages)
+//	volumes/      node/volume's          runc/      node/runc's
+//	images/       node/image's           network/   node/network's
+//	outbox/       what the log has not got yet
+//	logs/         <namespace>_<name>_<uid>/<container>/<attempt>.log
+//
 // It reads objects from its projection only. The API is used for what only it can do: registering the Node,
 // requesting tokens, and Kubernetes Events (best effort).
 package agent

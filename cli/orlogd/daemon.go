@@ -91,7 +91,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 func startServices(g *errgroup.Group, ctx context.Context, o options, stores *stores, logs *logs, logger *slog.Logger) {
 	g.Go(func() error {
 		gw, err := gateway.New(ctx, gateway.Options{
-			DataDir: o.dataDir, Listen: o.listen, AdvertiseAddress: o.advertiseAddress, ServiceCIDR: o.serviceCIDR, ClusterDomain: o.clusterDomain,
+			DataDir: o.dataDir, Listen: o.listen, AdvertiseAddress: o.advertiseAddress, ServiceCIDR: o.serviceCIDR, ClusterDomain: o.clusterDomain, EventTTL: o.eventTTL,
 			Log: logs.log, Volatile: logs.volatile, Store: stores.gateway, VolatileStore: stores.volatile, Tunnel: logs.conn.Tunnel(), Logger: logger,
 		})
 		if err != nil {

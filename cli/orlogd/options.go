@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -26,6 +27,7 @@ type options struct {
 	clusterName      string
 	serviceCIDR      string
 	clusterDomain    string
+	eventTTL         time.Duration
 	natsURL          string
 	natsHost         string
 	natsPort         int
@@ -50,6 +52,7 @@ func addFlags(f *pflag.FlagSet) {
 	f.String("cluster-name", "orlog", "name of the cluster in the notary's signed checkpoints; it stays for the cluster's life")
 	f.String("service-cidr", "10.96.0.0/16", "where ClusterIPs come from")
 	f.String("cluster-domain", "cluster.local", "DNS domain of the cluster")
+	f.Duration("event-ttl", 0, "how long Kubernetes' Events stay after they last happened; 0: for ever")
 	f.String("nats-url", "", "external NATS servers, comma-separated (default: NATS runs inside orlogd)")
 	f.String("nats-listen", "127.0.0.1:4222", "host:port of the NATS inside orlogd, for agents and integrators")
 	f.String("nats-credentials", "", "file with orlogd's credentials for external NATS servers: a .creds file or an nkey's seed")
@@ -72,6 +75,7 @@ func readOptions(s *settings.Settings, logger *slog.Logger) (o options, err erro
 		clusterName:      s.String("cluster-name"),
 		serviceCIDR:      s.String("service-cidr"),
 		clusterDomain:    s.String("cluster-domain"),
+		eventTTL:         s.Duration("event-ttl"),
 		natsURL:          s.String("nats-url"),
 		natsReplicas:     s.Int("nats-replicas"),
 		natsCredentials:  s.String("nats-credentials"),

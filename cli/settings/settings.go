@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
@@ -42,7 +43,25 @@ func Load(flags *pflag.FlagSet, defaultFile string) (*Settings, error) {
 	if err := s.readFile(defaultFile); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, s.check()
+}
+
+// check refuses what a flag would refuse, wherever it comes from: viper reads a text that is no number as 0.
+func (s *Settings) check() error {
+	var errs []error
+	s.flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed || s.Source(f.Name) == "default" {
+			return
+		}
+		if _, list := f.Value.(pflag.SliceValue); list {
+			return // any text is a list
+		}
+		value := s.v.GetString(f.Name)
+		if err := f.Value.Set(value); err != nil {
+			errs = append(errs, fmt.Errorf("%s, from %s: %q is no %s: %w", f.Name, s.Source(f.Name), value, f.Value.Type(), err))
+		}
+	})
+	return errors.Join(errs...)
 }
 
 func (s *Settings) readFile(defaultFile string) error {
@@ -84,6 +103,9 @@ func (s *Settings) Bool(name string) bool { return s.v.GetBool(name) }
 
 // Int returns a setting as a number.
 func (s *Settings) Int(name string) int { return s.v.GetInt(name) }
+
+// Duration returns a setting as a length of time.
+func (s *Settings) Duration(name string) time.Duration { return s.v.GetDuration(name) }
 
 // Strings returns a setting as a list. In one text its parts stand between commas, as on the command line.
 func (s *Settings) Strings(name string) []string {

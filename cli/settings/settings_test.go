@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -14,6 +15,7 @@ func load(t *testing.T, file string, args ...string) (*Settings, error) {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	flags.String("data-dir", "/default", "")
 	flags.Int("nats-port", 4222, "")
+	flags.Duration("event-ttl", 0, "")
 	path := filepath.Join(t.TempDir(), "orlogd.yaml")
 	AddFlags(flags, path)
 	if file != "" {
@@ -53,12 +55,22 @@ func TestPrecedence(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	for file, want := range map[string]string{
-		"data-dri: /x\n": "unknown key data-dri",
-		"data-dir: [\n":  "configuration file",
+		"data-dri: /x\n":  "unknown key data-dri",
+		"data-dir: [\n":   "configuration file",
+		"event-ttl: soon": "no duration",
+		"nats-port: many": "nats-port, from file",
 	} {
 		if _, err := load(t, file); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("file %q: error %v, want %q", file, err, want)
 		}
+	}
+	t.Setenv("ORLOG_EVENT_TTL", "2 days")
+	if _, err := load(t, ""); err == nil || !strings.Contains(err.Error(), "environment ORLOG_EVENT_TTL") {
+		t.Errorf("a bad environment: error %v", err)
+	}
+	t.Setenv("ORLOG_EVENT_TTL", "48h")
+	if s, err := load(t, ""); err != nil || s.Duration("event-ttl") != 48*time.Hour {
+		t.Errorf("a duration from the environment: %v", err)
 	}
 	if _, err := load(t, "", "--config=/no/such/file"); err == nil || !strings.Contains(err.Error(), "/no/such/file") {
 		t.Errorf("missing file: error %v", err)

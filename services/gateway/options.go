@@ -42,7 +42,8 @@ type Options struct {
 	// AuthenticationConfig is the path of an upstream AuthenticationConfiguration (OIDC issuers, anonymous
 	// access); it replaces the built-in one, which lets anonymous clients see health and version only.
 	AuthenticationConfig string
-	// EventTTL is how long core/v1 Events (Kubernetes' own, not the log's) live. Default 1 h.
+	// EventTTL is how long core/v1 Events (Kubernetes' own, not the log's) live after they were last written.
+	// 0: for ever.
 	EventTTL time.Duration
 
 	// Log and Store hold everything; Volatile and VolatileStore the objects that are not history (Leases).
@@ -84,9 +85,6 @@ func (o Options) settle() (*settings, error) {
 	defaultTo(&s.NodePorts, "30000-32767")
 	defaultTo(&s.ClusterDomain, "cluster.local")
 	defaultTo(&s.ServiceAccountIssuer, "https://kubernetes.default.svc."+s.ClusterDomain)
-	if s.EventTTL == 0 {
-		s.EventTTL = time.Hour
-	}
 	if s.Logger == nil {
 		s.Logger = slog.Default()
 	}
@@ -118,6 +116,8 @@ func (s *settings) check() error {
 		return errors.New("gateway: Log and Store are required")
 	case s.Volatile == nil || s.VolatileStore == nil:
 		return errors.New("gateway: Volatile and VolatileStore are required")
+	case s.EventTTL < 0 || s.EventTTL > 0 && s.EventTTL < time.Second:
+		return fmt.Errorf("gateway: EventTTL %s: want 0 (Events do not expire) or at least a second", s.EventTTL)
 	}
 	_, cidr, err := net.ParseCIDR(s.ServiceCIDR)
 	if err != nil {

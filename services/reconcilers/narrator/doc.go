@@ -13,10 +13,10 @@
 //
 // The narrator is no [loop.Decider]: deciders look at states, of which several steps may have become one, and
 // after a restart at the present only. The narrator reads the log instead, from where it stopped. It finds
-// that place in the Events that live: each carries the sequence that it was last written for
+// that place in the Events themselves: each carries the sequence that it was last written for
 // ([sequenceAnnotation]). Events are written in the order of the log, one at a time, and their names derive
-// from the sequence, so that the log is told once, however often the narrator is restarted. What is older than
-// Events live is not told any more.
+// from the sequence, so that the log is told once, however often the narrator is restarted and however long it
+// was away. Events do not expire, unless somebody sets --event-ttl.
 //
 // Narration is a courtesy. It waits for the reconcilers' projection, has one request under way at most and a
 // budget of requests, and what the gateway refuses for good is logged and left out. What must not be lost is

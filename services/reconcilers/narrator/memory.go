@@ -19,6 +19,9 @@ const (
 	// are combined in one.
 	alike    = 9
 	alikeFor = 10 * time.Minute
+	// chapterFor is how long after the last time a repetition counts as the same Event, as Kubernetes has it;
+	// later it makes a new one.
+	chapterFor = time.Hour
 	// burst is how many writes a component has for one object; it gets a new one every refill.
 	burst  = 25
 	refill = 5 * time.Minute
@@ -30,7 +33,7 @@ const combinedPrefix = "(combined from similar events): "
 
 // memory is what the narrator keeps in mind of what it has told: it counts what repeats, combines what is
 // alike and drops floods. It goes by the time of the log, not of a clock, so that equal logs are told equally.
-// It may be lost: recall brings back what the living Events say.
+// It may be lost: recall brings back what the Events themselves say.
 type memory struct {
 	stories    *lru.Cache // story -> *chapter
 	allowances *lru.Cache // story without reason -> *allowance
@@ -92,13 +95,13 @@ func (m *memory) note(e *corev1.Event) (next *corev1.Event, fresh bool) {
 	return next, old == nil
 }
 
-// chapter is the one that a telling belongs to, without what no longer lives.
+// chapter is the one that a telling belongs to, without what is too old to be counted up.
 func (m *memory) chapter(e *corev1.Event, at time.Time) *chapter {
 	s := storyOf(e)
 	if known, ok := m.stories.Get(s); ok {
 		c := known.(*chapter)
-		maps.DeleteFunc(c.told, func(_ string, e *corev1.Event) bool { return at.Sub(e.LastTimestamp.Time) > life })
-		if c.combined != nil && at.Sub(c.combined.LastTimestamp.Time) > life {
+		maps.DeleteFunc(c.told, func(_ string, e *corev1.Event) bool { return at.Sub(e.LastTimestamp.Time) > chapterFor })
+		if c.combined != nil && at.Sub(c.combined.LastTimestamp.Time) > chapterFor {
 			c.combined = nil
 		}
 		return c
@@ -146,10 +149,10 @@ func (m *memory) allow(e *corev1.Event, at time.Time) bool {
 	return true
 }
 
-// recall takes up the Events that live, of which others' are ignored. It returns the newest event of the log
+// recall takes up Events that were told, of which others' are ignored. It returns the newest event of the log
 // that they tell of; 0 where there is none.
-func (m *memory) recall(living []*corev1.Event) events.Sequence {
-	told := slices.DeleteFunc(slices.Clone(living), func(e *corev1.Event) bool { return sequenceOf(e) == 0 })
+func (m *memory) recall(recent []*corev1.Event) events.Sequence {
+	told := slices.DeleteFunc(slices.Clone(recent), func(e *corev1.Event) bool { return sequenceOf(e) == 0 })
 	slices.SortFunc(told, func(a, b *corev1.Event) int { return cmp.Compare(sequenceOf(a), sequenceOf(b)) })
 	var last events.Sequence
 	for _, e := range told {

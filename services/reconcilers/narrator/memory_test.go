@@ -93,10 +93,10 @@ func TestRepetitionIsCountedAsLongAsTheEventLives(t *testing.T) {
 	at := began
 	for i := range 3 {
 		a.tell(t, m, failure(events.Sequence(10+i), at, "p", "0/1 nodes"))
-		at = at.Add(life)
+		at = at.Add(chapterFor)
 	}
 	e := a["p.a"]
-	if len(a) != 1 || e.Count != 3 || !e.FirstTimestamp.Time.Equal(began) || !e.LastTimestamp.Time.Equal(began.Add(2*life)) {
+	if len(a) != 1 || e.Count != 3 || !e.FirstTimestamp.Time.Equal(began) || !e.LastTimestamp.Time.Equal(began.Add(2*chapterFor)) {
 		t.Fatalf("%d Events, %v", len(a), e)
 	}
 	a.tell(t, m, failure(20, at.Add(time.Minute), "p", "0/1 nodes"))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,8 +19,8 @@ import (
 	"github.com/orlog-io/orlog/services/loop"
 )
 
-// life is how long Events live: nothing older is told.
-const life = time.Hour
+// lookBack is how far a narrator that has told nothing yet looks back: a log may be older than its first narrator.
+const lookBack = time.Hour
 
 // What the narrator asks of the gateway at most: writes a second, and at once. Twice upstream's scheduler's.
 const (
@@ -113,21 +114,23 @@ func pause(ctx context.Context, wait time.Duration) error {
 }
 
 // begin finds where to go on: at the newest event of the log that was told (it may have been told in part),
-// and not before what Events live to tell of.
+// however long ago that was.
 func (n *narrator) begin(ctx context.Context) error {
 	if n.next > 0 {
 		return nil
 	}
-	living, err := n.living()
-	if err != nil {
-		return err
-	}
-	oldest, err := firstSince(ctx, n.Log, n.Now().Add(-life))
+	recent, err := n.recent()
 	if err != nil {
 		return err
 	}
 	n.memory = newMemory()
-	n.next = max(n.memory.recall(living), oldest)
+	last := n.memory.recall(recent)
+	if last == 0 {
+		if last, err = firstSince(ctx, n.Log, n.Now().Add(-lookBack)); err != nil {
+			return err
+		}
+	}
+	n.next = last
 	return nil
 }
 
@@ -135,15 +138,35 @@ func (n *narrator) begin(ctx context.Context) error {
 var eventObjects = loop.Resource[corev1.Event]{
 	GroupVersionResource: schema.GroupVersionResource{Version: "v1", Resource: "events"}, Kind: "Event", Namespaced: true}
 
-func (n *narrator) living() ([]*corev1.Event, error) {
+// recent are the narrator's Events that may still be counted up: those of the last chapterFor before the newest.
+// Events are kept for ever, so they are looked through one by one, and only these are held.
+func (n *narrator) recent() ([]*corev1.Event, error) {
 	now := n.Store.Now()
 	defer now.Close()
-	v := loop.NewView(now, nil, nil, events.Cause{})
-	out := eventObjects.List(v, "")
+	v := loop.NewView(now, nil, loop.NewCache(1), events.Cause{})
+	var newest, trimmed time.Time
+	var out []*corev1.Event
+	for s := range v.States(eventObjects.Group, eventObjects.Resource, "") {
+		e := eventObjects.Of(v, s)
+		if e == nil || sequenceOf(e) == 0 || newest.Sub(e.LastTimestamp.Time) > chapterFor {
+			continue
+		}
+		if out = append(out, e); e.LastTimestamp.After(newest) {
+			newest = e.LastTimestamp.Time
+		}
+		if newest.Sub(trimmed) > chapterFor {
+			out, trimmed = since(out, newest.Add(-chapterFor)), newest
+		}
+	}
 	if v.Err() != nil {
 		return nil, fmt.Errorf("reading the Events that were told: %w", v.Err())
 	}
-	return out, nil
+	return since(out, newest.Add(-chapterFor)), nil
+}
+
+// since are the Events that happened at a time or later.
+func since(told []*corev1.Event, t time.Time) []*corev1.Event {
+	return slices.DeleteFunc(told, func(e *corev1.Event) bool { return e.LastTimestamp.Time.Before(t) })
 }
 
 // firstSince is the first event of the log that was stored at a time or later.
@@ -191,9 +214,6 @@ func (n *narrator) follow(ctx context.Context) error {
 
 // tell tells one event of the log.
 func (n *narrator) tell(ctx context.Context, e events.Event) error {
-	if n.Now().Sub(e.Stored) > life {
-		return nil
-	}
 	told, err := Narrate(e)
 	if err != nil {
 		n.Logger.Error("an event of the log cannot be told", "sequence", e.Sequence, "type", e.Type, "err", err)
@@ -247,7 +267,7 @@ func (n *narrator) write(ctx context.Context, p loop.Performer, e *corev1.Event,
 		return fmt.Errorf("the Event %s: %w", e.Name, err)
 	}
 	seq, err := n.perform(ctx, p, update, why)
-	if err == nil && seq == 0 { // it has expired meanwhile, or somebody deleted it
+	if err == nil && seq == 0 { // somebody deleted it meanwhile, or it was let expire
 		_, err = n.perform(ctx, p, create, why)
 	}
 	return err
@@ -268,9 +288,8 @@ const (
 )
 
 // perform performs an effect within the budget. It gives up, and says so, where the gateway keeps refusing;
-// while there is none it waits, as long as Events live. Errors are ctx's.
+// while there is none it waits, as the log can be told later as well. Errors are ctx's.
 func (n *narrator) perform(ctx context.Context, p loop.Performer, e loop.Effect, why events.Cause) (events.Sequence, error) {
-	giveUp := n.Now().Add(life)
 	for try, wait := 1, firstWait; ; try, wait = try+1, min(2*wait, lastWait) {
 		if err := n.budget.Wait(ctx); err != nil {
 			return 0, err
@@ -282,7 +301,7 @@ func (n *narrator) perform(ctx context.Context, p loop.Performer, e loop.Effect,
 			return seq, nil
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
-		case errors.Is(err, events.ErrInvalid), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), try >= attempts && !gone, n.Now().After(giveUp):
+		case errors.Is(err, events.ErrInvalid), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), try >= attempts && !gone:
 			n.Logger.Warn("an Event could not be written and is left out", "event", e.Key.String(), "sequence", why.Sequence, "err", err)
 			return 0, nil
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -90,6 +91,29 @@ func TestRunGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
+// TestRunTellsWhatIsOld: a narrator that was away for a month goes on where it stopped all the same.
+func TestRunTellsWhatIsOld(t *testing.T) {
+	w := worldOf(t, "default")
+	appendTo(t, w, failure(0, began, "p", "0/1 nodes"))
+	runUntil(t, w, 1, w)
+	told := sequenceOf(eventsIn(w)[0])
+	appendTo(t, w, creation(0, began, "web", "web-1"))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	o := optionsFor(w, performFunc(func(ctx context.Context, e loop.Effect, why events.Cause) (events.Sequence, error) {
+		defer cancel()
+		return w.Perform(ctx, e, why)
+	}))
+	o.Now = func() time.Time { return time.Now().Add(30 * 24 * time.Hour) }
+	n := newNarrator(o)
+	if err := n.begin(ctx); err != nil || n.next != told {
+		t.Errorf("goes on at %d, %v; want %d", n.next, err, told)
+	}
+	if err := n.run(ctx); !errors.Is(err, context.Canceled) || len(eventsIn(w)) != 2 {
+		t.Errorf("%v, told %v", err, eventsIn(w))
+	}
+}
+
 // TestRunTellsNothingOfNamespacesThatAreGone: their Events could not be written.
 func TestRunTellsNothingOfNamespacesThatAreGone(t *testing.T) {
 	w := worldOf(t, "default", "going")
@@ -156,15 +180,18 @@ func TestPerformWaitsOrGivesUp(t *testing.T) {
 			})
 		})
 	}
-	t.Run("away for ever", func(t *testing.T) {
+	t.Run("away for long", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			n := newNarrator(Options{})
-			p := performFunc(func(context.Context, loop.Effect, events.Cause) (events.Sequence, error) {
-				return 0, events.ErrUnavailable
-			})
+			n := newNarrator(Options{Logger: slog.New(slog.DiscardHandler)})
 			began := time.Now()
-			if _, err := n.perform(t.Context(), p, e, events.Cause{}); err != nil || time.Since(began) < life || time.Since(began) > life+time.Minute {
-				t.Errorf("%v after %v", err, time.Since(began))
+			p := performFunc(func(context.Context, loop.Effect, events.Cause) (events.Sequence, error) {
+				if time.Since(began) < 48*time.Hour {
+					return 0, events.ErrUnavailable
+				}
+				return 7, nil
+			})
+			if seq, err := n.perform(t.Context(), p, e, events.Cause{}); err != nil || seq != 7 {
+				t.Errorf("%d, %v after %v", seq, err, time.Since(began))
 			}
 		})
 	})

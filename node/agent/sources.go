@@ -1,13 +1,9 @@
 package agent
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"time"
 
-	authv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,26 +56,6 @@ func (s sources) ImageLayers(reference string) ([]string, error) {
 
 // Allocatable is the node's.
 func (s sources) Allocatable() v1.ResourceList { return s.a.machine.allocatable() }
-
-// Token asks the API for a token bound to the pod.
-func (s sources) Token(ctx context.Context, pod *v1.Pod, audience string, lifetime time.Duration) (string, error) {
-	if s.a.o.Client == nil {
-		return "", errors.New("service account token: the agent has no API client")
-	}
-	seconds := int64(lifetime / time.Second)
-	req := &authv1.TokenRequest{Spec: authv1.TokenRequestSpec{ExpirationSeconds: &seconds,
-		BoundObjectRef: &authv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}}}
-	if audience != "" {
-		req.Spec.Audiences = []string{audience}
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	out, err := s.a.o.Client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(ctx, pod.Spec.ServiceAccountName, req, metav1.CreateOptions{})
-	if err != nil {
-		return "", fmt.Errorf("failed to fetch token: %w", err)
-	}
-	return out.Status.Token, nil
-}
 
 // services lists all services that a pod's environment may name: its namespace's and the API's own.
 func (s sources) services(namespace string) ([]*v1.Service, error) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/orlog-io/orlog/events"
 )
@@ -39,6 +41,11 @@ type Options struct {
 	// OnError is told what goes wrong outside of any call (connection lost, permission denied). May be nil.
 	// It must not block.
 	OnError func(error)
+
+	// Registry gets the metrics of appends (nil: none), one connection's. Tracer makes a span of each append of an
+	// event that belongs to a trace (nil: none).
+	Registry prometheus.Registerer
+	Tracer   trace.TracerProvider
 }
 
 // Conn is a connection to NATS that reconnects for ever.
@@ -47,6 +54,7 @@ type Conn struct {
 	js   jetstream.JetStream
 	opts Options
 
+	metrics   *metrics // nil: none
 	requests  requests
 	confining chan struct{} // holds a token for each request of a reader that is being passed on
 
@@ -69,6 +77,10 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	}
 	c := &Conn{opts: o, reconnected: make(chan struct{}), listeners: map[string]*listener{}, done: make(chan struct{}),
 		confining: make(chan struct{}, confining)}
+	var err error
+	if c.metrics, err = newMetrics(o.Registry); err != nil {
+		return nil, err
+	}
 	options, err := c.natsOptions()
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the log at %s: %w", o.URL, err)

@@ -31,7 +31,7 @@ func (s *Store) Follow(ctx context.Context, log events.Log) error {
 		if s.Position() > before {
 			wait = followBackoff
 		}
-		s.o.Logger.Warn("log unavailable, trying again", "dir", s.dir, "position", s.Position(), "after", wait, "error", err)
+		s.o.Logger.Warn("log unavailable, trying again", "dir", s.dir, events.LogSequence, s.Position(), "after", wait, events.LogError, err)
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -26,6 +28,8 @@ type cluster struct {
 	dir           string
 	log, volatile events.Log
 	tunnel        events.Tunnel
+	metrics       prometheus.Gatherer
+	tracer        trace.TracerProvider
 
 	*Gateway
 	store *projections.Store
@@ -103,7 +107,7 @@ func (c *cluster) launch(t *testing.T) {
 		level = slog.LevelDebug
 	}
 	g, err := New(ctx, Options{DataDir: c.dir, Listen: "127.0.0.1:0", Log: c.log, Volatile: c.volatile, Store: c.store,
-		VolatileStore: volatile, Tunnel: c.tunnel, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))})
+		VolatileStore: volatile, Tunnel: c.tunnel, Metrics: c.metrics, Tracer: c.tracer, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))})
 	if err != nil {
 		t.Fatal(err)
 	}

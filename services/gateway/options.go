@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/orlog-io/orlog/events"
@@ -54,6 +56,11 @@ type Options struct {
 
 	// Logger receives upstream's klog too, which is process-wide. Default slog.Default().
 	Logger *slog.Logger
+
+	// Metrics are served at /metrics beside upstream's; nil: upstream's alone. Tracer makes upstream's spans of
+	// requests, which what they write belongs to; nil: none, and a client's traceparent is passed on as it came.
+	Metrics prometheus.Gatherer
+	Tracer  trace.TracerProvider
 }
 
 // settings is Options, checked and parsed.

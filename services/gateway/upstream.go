@@ -133,6 +133,9 @@ func (g *Gateway) configure(opts cpoptions.CompletedOptions) (*chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: generic configuration: %w", err)
 	}
+	if g.settings.Tracer != nil {
+		generic.TracerProvider = sharedTracer{g.settings.Tracer}
+	}
 	generic.EffectiveVersion = stampedVersion{generic.EffectiveVersion}
 	generic.AddReadyzChecks(healthz.NamedCheck("event-log", g.logReachable))
 	generic.LongRunningFunc = orStreams(generic.LongRunningFunc)
@@ -228,6 +231,6 @@ func (g *Gateway) handlerChain(api http.Handler, c *genericapiserver.Config) htt
 	inner := *c
 	inner.Authentication.Authenticator = rememberingAuthenticator{c.Authentication.Authenticator}
 	inner.Authorization.Authorizer = endpointsAuthorizer{c.Authorization.Authorizer}
-	h := genericapiserver.DefaultBuildHandlerChain(g.withAttribution(g.refuseLive(api)), &inner)
+	h := genericapiserver.DefaultBuildHandlerChain(g.withAttribution(g.refuseLive(g.withMetrics(api))), &inner)
 	return g.withTravel(withIdentity(h))
 }

@@ -45,7 +45,7 @@ func (n *Notary) read(ctx context.Context, log events.Log, at events.Sequence, t
 		if at > before {
 			wait = backoff
 		}
-		n.o.Logger.Warn("log unavailable, trying again", "dir", n.o.Dir, "position", at, "after", wait, "error", err)
+		n.o.Logger.Warn("log unavailable, trying again", "dir", n.o.Dir, events.LogSequence, at, "after", wait, events.LogError, err)
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

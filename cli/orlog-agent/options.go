@@ -12,12 +12,15 @@ import (
 
 	"github.com/orlog-io/orlog/cli/nodeagent"
 	"github.com/orlog-io/orlog/cli/settings"
+	"github.com/orlog-io/orlog/cli/telemetry"
 	"github.com/orlog-io/orlog/node/agent"
 )
 
 type options struct {
 	cluster nodeagent.Cluster
 	agent   agent.Options
+
+	telemetry telemetry.Options
 }
 
 func addFlags(f *pflag.FlagSet) {
@@ -30,12 +33,16 @@ func addFlags(f *pflag.FlagSet) {
 	f.String("cluster-domain", "cluster.local", "DNS domain of the cluster")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
+	telemetry.AddFlags(f, "behind the API's /api/v1/nodes/NODE/proxy/metrics")
 	nodeagent.AddFlags(f)
 }
 
 func readOptions(s *settings.Settings, logger *slog.Logger) (o options, err error) {
 	o.cluster = nodeagent.Cluster{NATSURL: s.String("nats-url"), Kubeconfig: s.String("kubeconfig")}
 	if o.cluster.NATSCredentials, err = credentials(s.String("nats-credentials"), o.cluster.Kubeconfig); err != nil {
+		return o, err
+	}
+	if o.telemetry, err = telemetry.Read(s); err != nil {
 		return o, err
 	}
 	o.agent, err = nodeagent.Read(s, s.String("data-dir"), logger)

@@ -29,13 +29,19 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 
+	seen, err := observe(ctx, o, logger)
+	if err != nil {
+		return err
+	}
+	defer seen.close()
+
 	stores, err := openStores(o.dataDir, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stores.close()) }()
 
-	logs, err := openLogs(ctx, o, stores.newest(), logger)
+	logs, err := openLogs(ctx, o, stores.newest(), seen, logger)
 	if err != nil {
 		return err
 	}
@@ -46,12 +52,16 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 		}
 	}
 
-	signer, err := notary.Open(notary.Options{Dir: filepath.Join(o.dataDir, "notary"), Origin: "orlog/" + o.clusterName, Logger: logger})
+	signer, err := notary.Open(notary.Options{Dir: filepath.Join(o.dataDir, "notary"), Origin: "orlog/" + o.clusterName, Logger: logger, Registry: seen.registry})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, signer.Close()) }()
 	if err := signer.CheckLog(ctx, logs.log); err != nil {
+		return err
+	}
+
+	if err := seen.follow(stores, logs, signer); err != nil {
 		return err
 	}
 
@@ -75,7 +85,8 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 		}
 	})
 	services.Go(func() error { return signer.Run(serve, logs.log) })
-	startServices(services, serve, o, stores, logs, logger)
+	services.Go(func() error { return seen.serve(serve) })
+	startServices(services, serve, o, stores, logs, seen, logger)
 	err = services.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // asked to stop, and stopped
@@ -88,11 +99,12 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 }
 
 // startServices starts the gateway and, once it is ready, what works through it.
-func startServices(g *errgroup.Group, ctx context.Context, o options, stores *stores, logs *logs, logger *slog.Logger) {
+func startServices(g *errgroup.Group, ctx context.Context, o options, stores *stores, logs *logs, seen *observation, logger *slog.Logger) {
 	g.Go(func() error {
 		gw, err := gateway.New(ctx, gateway.Options{
 			DataDir: o.dataDir, Listen: o.listen, AdvertiseAddress: o.advertiseAddress, ServiceCIDR: o.serviceCIDR, ClusterDomain: o.clusterDomain, EventTTL: o.eventTTL,
 			Log: logs.log, Volatile: logs.volatile, Store: stores.gateway, VolatileStore: stores.volatile, Tunnel: logs.conn.Tunnel(), Logger: logger,
+			Metrics: seen.registry, Tracer: seen.tracer,
 		})
 		if err != nil {
 			return err
@@ -108,16 +120,19 @@ func startServices(g *errgroup.Group, ctx context.Context, o options, stores *st
 		}
 		logger.Info("the Kubernetes API is ready", "listen", o.listen, "kubeconfig", o.kubeconfig)
 		g.Go(func() error {
-			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Logger: logger})
+			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Logger: logger,
+				Registry: seen.registry, Tracer: seen.tracer})
 		})
 		if o.agent != nil {
+			o.agent.Tracer = seen.tracer
 			g.Go(func() error {
 				return nodeagent.Run(ctx, nodeagent.Cluster{NATSURL: logs.url, NATSCredentials: o.nodeCredentials, Kubeconfig: o.nodeKubeconfig}, *o.agent)
 			})
 		}
 		g.Go(func() error {
 			return reconcilers.Run(ctx, reconcilers.Options{Store: stores.reconcilers, VolatileStore: stores.volatile,
-				Log: logs.log, Volatile: logs.volatile, Rest: gw.LoopbackConfig(), RootCA: gw.CABundle(), Logger: logger})
+				Log: logs.log, Volatile: logs.volatile, Rest: gw.LoopbackConfig(), RootCA: gw.CABundle(), Logger: logger,
+				Registry: seen.registry, Tracer: seen.tracer, Telling: &seen.telling})
 		})
 		return nil
 	})

@@ -26,7 +26,7 @@ type logs struct {
 
 // openLogs starts the embedded server, or connects to the external one, and opens both streams. newest is
 // what the projections have seen: where that is not 0, a missing or shorter log is a lost one, and refused.
-func openLogs(ctx context.Context, o options, newest events.Sequence, logger *slog.Logger) (_ *logs, err error) {
+func openLogs(ctx context.Context, o options, newest events.Sequence, seen *observation, logger *slog.Logger) (_ *logs, err error) {
 	l := &logs{}
 	defer func() {
 		if err != nil {
@@ -54,8 +54,8 @@ func openLogs(ctx context.Context, o options, newest events.Sequence, logger *sl
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	l.conn, err = jetstream.Connect(ctx, jetstream.Options{URL: url, Name: "orlogd", Credentials: credentials,
-		Replicas: o.natsReplicas, MustExist: newest > 0, MinSequence: newest,
-		OnError: func(err error) { logger.Warn("log connection", "error", err) }})
+		Replicas: o.natsReplicas, MustExist: newest > 0, MinSequence: newest, Registry: seen.registry, Tracer: seen.tracer,
+		OnError: func(err error) { logger.Warn("log connection", events.LogError, err) }})
 	if err != nil {
 		return nil, err
 	}

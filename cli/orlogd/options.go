@@ -14,6 +14,7 @@ import (
 
 	"github.com/orlog-io/orlog/cli/nodeagent"
 	"github.com/orlog-io/orlog/cli/settings"
+	"github.com/orlog-io/orlog/cli/telemetry"
 	"github.com/orlog-io/orlog/node/agent"
 )
 
@@ -38,6 +39,8 @@ type options struct {
 	natsCredentials       string // orlogd's own, for an external cluster
 	nodeCredentials       string
 	integratorCredentials string
+
+	telemetry telemetry.Options
 }
 
 func addFlags(f *pflag.FlagSet) {
@@ -60,6 +63,7 @@ func addFlags(f *pflag.FlagSet) {
 	f.Bool("agent", false, "run this machine's node agent in this process, its state in data-dir/node")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
+	telemetry.AddFlags(f, "behind the API's /metrics, beside the API server's own")
 	nodeagent.AddFlags(f)
 }
 
@@ -106,6 +110,9 @@ func readOptions(s *settings.Settings, logger *slog.Logger) (o options, err erro
 		return o, fmt.Errorf("nats-replicas %d needs --nats-url: the NATS inside orlogd is one server", o.natsReplicas)
 	}
 	if o.nodeName, err = nodeagent.NodeName(s); err != nil {
+		return o, err
+	}
+	if o.telemetry, err = telemetry.Read(s); err != nil {
 		return o, err
 	}
 	if s.Bool("agent") {

@@ -60,7 +60,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Images = imageStore{images, o.PlainHTTP}
+	o.Images = imageStore{images, o.PlainHTTP, countingTransport{o.metrics.pullBytes}}
 	n, err := openNetwork(ctx, o)
 	if err != nil {
 		return nil, err

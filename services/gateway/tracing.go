@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/orlog-io/orlog/events"
@@ -12,6 +13,27 @@ import (
 
 // sharedTracer is a provider that upstream may use, but not end: it is the caller's.
 type sharedTracer struct{ trace.TracerProvider }
+
+// Tracer implements trace.TracerProvider.
+func (t sharedTracer) Tracer(name string, o ...trace.TracerOption) trace.Tracer {
+	inner := t.TracerProvider.Tracer(name, o...)
+	if name == otelhttp.ScopeName {
+		return requestTracer{inner}
+	}
+	return inner
+}
+
+// requestTracer makes the spans of requests, and keeps each in the request's context: by the time that the storage is
+// reached, the current span is that of some filter which has ended.
+type requestTracer struct{ trace.Tracer }
+
+type requestSpanKey struct{}
+
+// Start implements trace.Tracer.
+func (t requestTracer) Start(ctx context.Context, name string, o ...trace.SpanStartOption) (context.Context, trace.Span) {
+	ctx, span := t.Tracer.Start(ctx, name, o...)
+	return context.WithValue(ctx, requestSpanKey{}, span.SpanContext()), span
+}
 
 // Shutdown implements upstream's TracerProvider.
 func (sharedTracer) Shutdown(context.Context) error { return nil }
@@ -31,5 +53,6 @@ func (g *Gateway) traceOf(r *http.Request, cause events.Sequence) string {
 	if g.settings.Tracer == nil {
 		return came
 	}
-	return tracing.Format(trace.SpanContextFromContext(r.Context()))
+	span, _ := r.Context().Value(requestSpanKey{}).(trace.SpanContext)
+	return tracing.Format(span)
 }

@@ -9,6 +9,21 @@ import (
 	"github.com/orlog-io/orlog/node/runc"
 )
 
+// Operations of the runtime, as metrics name them.
+const (
+	openSandbox     = "open_sandbox"
+	runContainer    = "run_container"
+	askStatus       = "status"
+	listSandboxes   = "list_sandboxes"
+	sendSignal      = "signal"
+	removeContainer = "remove_container"
+	updateSandbox   = "update_sandbox"
+	updateContainer = "update_container"
+	closeSandbox    = "close_sandbox"
+)
+
+var runtimeOperations = []string{openSandbox, runContainer, askStatus, listSandboxes, sendSignal, removeContainer, updateSandbox, updateContainer, closeSandbox}
+
 // measuredRuntime measures what the runtime does. That something is gone already is no failure of the runtime's.
 type measuredRuntime struct {
 	Runtime
@@ -24,54 +39,54 @@ func (r measuredRuntime) did(operation string, began time.Time, err error) {
 
 // OpenSandbox implements Runtime.
 func (r measuredRuntime) OpenSandbox(ctx context.Context, s runc.Sandbox) (err error) {
-	defer func(began time.Time) { r.did("open_sandbox", began, err) }(time.Now())
+	defer func(began time.Time) { r.did(openSandbox, began, err) }(time.Now())
 	return r.Runtime.OpenSandbox(ctx, s)
 }
 
 // Run implements Runtime.
 func (r measuredRuntime) Run(ctx context.Context, sandboxID string, c runc.Container) (st runc.Status, err error) {
-	defer func(began time.Time) { r.did("run_container", began, err) }(time.Now())
+	defer func(began time.Time) { r.did(runContainer, began, err) }(time.Now())
 	return r.Runtime.Run(ctx, sandboxID, c)
 }
 
 // Status implements Runtime.
 func (r measuredRuntime) Status(ctx context.Context, sandboxID string) (list []runc.Status, err error) {
-	defer func(began time.Time) { r.did("status", began, err) }(time.Now())
+	defer func(began time.Time) { r.did(askStatus, began, err) }(time.Now())
 	return r.Runtime.Status(ctx, sandboxID)
 }
 
 // Sandboxes implements Runtime.
 func (r measuredRuntime) Sandboxes(ctx context.Context) (list []runc.Sandbox, err error) {
-	defer func(began time.Time) { r.did("list_sandboxes", began, err) }(time.Now())
+	defer func(began time.Time) { r.did(listSandboxes, began, err) }(time.Now())
 	return r.Runtime.Sandboxes(ctx)
 }
 
 // Signal implements Runtime.
 func (r measuredRuntime) Signal(ctx context.Context, sandboxID, containerID string, sig syscall.Signal) (err error) {
-	defer func(began time.Time) { r.did("signal", began, err) }(time.Now())
+	defer func(began time.Time) { r.did(sendSignal, began, err) }(time.Now())
 	return r.Runtime.Signal(ctx, sandboxID, containerID, sig)
 }
 
 // Remove implements Runtime.
 func (r measuredRuntime) Remove(ctx context.Context, sandboxID, containerID string) (err error) {
-	defer func(began time.Time) { r.did("remove_container", began, err) }(time.Now())
+	defer func(began time.Time) { r.did(removeContainer, began, err) }(time.Now())
 	return r.Runtime.Remove(ctx, sandboxID, containerID)
 }
 
 // UpdateSandbox implements Runtime.
 func (r measuredRuntime) UpdateSandbox(ctx context.Context, sandboxID string, to runc.Resources) (err error) {
-	defer func(began time.Time) { r.did("update_sandbox", began, err) }(time.Now())
+	defer func(began time.Time) { r.did(updateSandbox, began, err) }(time.Now())
 	return r.Runtime.UpdateSandbox(ctx, sandboxID, to)
 }
 
 // UpdateContainer implements Runtime.
 func (r measuredRuntime) UpdateContainer(ctx context.Context, sandboxID, containerID string, to runc.Resources) (err error) {
-	defer func(began time.Time) { r.did("update_container", began, err) }(time.Now())
+	defer func(began time.Time) { r.did(updateContainer, began, err) }(time.Now())
 	return r.Runtime.UpdateContainer(ctx, sandboxID, containerID, to)
 }
 
 // CloseSandbox implements Runtime.
 func (r measuredRuntime) CloseSandbox(ctx context.Context, sandboxID string) (err error) {
-	defer func(began time.Time) { r.did("close_sandbox", began, err) }(time.Now())
+	defer func(began time.Time) { r.did(closeSandbox, began, err) }(time.Now())
 	return r.Runtime.CloseSandbox(ctx, sandboxID)
 }

@@ -73,6 +73,9 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	for _, outcome := range []string{outcomeOK, outcomeError, outcomeInvalid} {
 		m.pulls.WithLabelValues(outcome)
 	}
+	for _, operation := range runtimeOperations { // a rate needs to have seen 0
+		m.runtimeNo.WithLabelValues(operation)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("agent: metrics: %w", err)
 	}

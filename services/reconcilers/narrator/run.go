@@ -309,7 +309,7 @@ func (n *narrator) perform(ctx context.Context, p loop.Performer, e loop.Effect,
 			n.Logger.Warn("an Event could not be written and is left out", why.LogAttrs(e.Key), events.LogError, err)
 			return 0, nil
 		}
-		n.Logger.Log(ctx, level(try), "will write an Event again", why.LogAttrs(e.Key), events.LogSequence, n.next, "after", wait, events.LogError, err)
+		n.Logger.Log(ctx, level(try), "will write an Event again", why.LogAttrs(e.Key), "after", wait, events.LogError, err)
 		if err := pause(ctx, wait); err != nil {
 			return 0, err
 		}

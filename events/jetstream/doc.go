@@ -27,6 +27,8 @@
 // control plane (confine.go). What a client may not do fails with [ErrForbidden], naming the subject. An event
 // that came from a node carries the account it came from in the header Nats-Request-Info, set by the server.
 //
+// Appends are measured, and traced below the traceparent of their first event, where [Options] ask for it.
+//
 // What JetStream does not promise and this package checks: that the stream was not recreated empty or cut
 // short (see [Options]), and that no sequence is skipped while all subjects are read (events.ErrGap).
 package jetstream

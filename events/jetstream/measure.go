@@ -73,13 +73,14 @@ func (m *measures) wrote(events int) {
 
 // began starts the span of an append, below the trace that its first event belongs to.
 func (m *measures) began(entries []events.Entry) (span trace.Span, began time.Time) {
-	if m.seconds != nil || m.tracer.On() {
+	traced := len(entries) > 0 && m.tracer.Traces(entries[0].Event.TraceParent)
+	if m.seconds != nil || traced {
 		began = time.Now()
 	}
-	if !m.tracer.On() || len(entries) == 0 {
+	if !traced {
 		return nil, began
 	}
-	e := entries[0].Event
+	e := &entries[0].Event
 	span, _ = m.tracer.Start(e.TraceParent, "append "+e.Type, began, tracing.Object.String(e.Subject.Key.String()),
 		tracing.Type.String(e.Type), tracing.Count.Int(len(entries)))
 	return span, began

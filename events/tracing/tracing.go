@@ -39,8 +39,8 @@ func New(provider trace.TracerProvider, component string) Tracer {
 	return Tracer{provider.Tracer("github.com/orlog-io/orlog/" + component)}
 }
 
-// On says whether the tracer makes spans at all.
-func (t Tracer) On() bool { return t.tracer != nil }
+// Traces says whether there would be a span below a traceparent, for callers who would gather its attributes in vain.
+func (t Tracer) Traces(traceparent string) bool { return t.tracer != nil && traceparent != "" }
 
 // none is the span of those who make none.
 var none trace.Span = noop.Span{}
@@ -49,7 +49,7 @@ var none trace.Span = noop.Span{}
 // valid traceparent there is no span: work that nobody's request led to is not traced. at is when the work began
 // (zero: now). The span must be ended.
 func (t Tracer) Start(traceparent, name string, at time.Time, attrs ...attribute.KeyValue) (trace.Span, string) {
-	if t.tracer == nil || traceparent == "" {
+	if !t.Traces(traceparent) {
 		return none, traceparent
 	}
 	parent := Parse(traceparent)

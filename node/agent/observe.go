@@ -62,10 +62,10 @@ func (w *worker) trace(name, container string, began time.Time, err error) {
 	w.mu.Lock()
 	over := w.traceUntil.Before(began)
 	w.mu.Unlock()
-	if over || !w.a.tracer.On() {
+	why := w.why()
+	if over || !w.a.tracer.Traces(why.TraceParent) {
 		return
 	}
-	why := w.why()
 	attrs := tracing.Of(w.key, why)
 	if container != "" {
 		attrs = append(attrs, tracing.Container.String(container))

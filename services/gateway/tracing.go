@@ -43,7 +43,10 @@ func (sharedTracer) Shutdown(context.Context) error { return nil }
 // otherwise, so that nobody can have everything traced. With tracing off the client's own trace is passed on. A
 // request that names no trace but a cause carries on the cause's.
 func (g *Gateway) traceOf(r *http.Request, cause events.Sequence) string {
-	came := tracing.Format(tracing.Parse(r.Header.Get(headerTraceParent)))
+	came := r.Header.Get(headerTraceParent)
+	if came != "" {
+		came = tracing.Format(tracing.Parse(came))
+	}
 	if came == "" && cause != 0 {
 		// An error is the store's end, or a past that is not kept: then there is no trace to carry on.
 		if e, found, err := g.settings.Store.EventAt(cause); err == nil && found && e.TraceParent != "" {

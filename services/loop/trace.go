@@ -15,7 +15,7 @@ import (
 // and acting, since began. It returns the work as it is to be performed; w itself keeps the cause's own traceparent,
 // for when it is decided again.
 func (u *unit) traced(w work, d Decision, began time.Time) (trace.Span, work) {
-	if !u.tracer.On() || len(d.Steps) == 0 || w.why.TraceParent == "" {
+	if len(d.Steps) == 0 || !u.tracer.Traces(w.why.TraceParent) {
 		return nil, w
 	}
 	attrs := append(tracing.Of(w.key, w.why.Cause), tracing.Name.String(u.spec.Name), tracing.Sequence.Int64(int64(w.view)))

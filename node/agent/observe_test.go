@@ -3,13 +3,17 @@ package agent
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	v1 "k8s.io/api/core/v1"
@@ -119,5 +123,32 @@ func TestPodsAreMeasuredTracedAndSpokenOf(t *testing.T) {
 		if !told[want] {
 			t.Errorf("nothing says %q", want)
 		}
+	}
+}
+
+func TestReceivedBytesAreCounted(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if _, err := w.Write(bytes.Repeat([]byte("x"), 100_000)); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer server.Close()
+	m, err := newMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		resp, err := (&http.Client{Transport: countingTransport{m.pullBytes}}).Get(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	var out dto.Metric
+	if err := m.pullBytes.Write(&out); err != nil || out.GetCounter().GetValue() != 200_000 {
+		t.Errorf("counted %v, %v", out.GetCounter().GetValue(), err)
 	}
 }

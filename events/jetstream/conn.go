@@ -22,11 +22,17 @@ type Options struct {
 	URL string
 	// Name of this client, shown by the server.
 	Name string
-	// Token, Credentials (a file: see MakeCredentials; or an operator's .creds) and TLS: how to authenticate,
+	// Server, where not nil, is this process's own: then URL is not used, and no network stands in between.
+	Server *Server
+	// Token and Credentials (a file: see package credential; or an operator's .creds): how to authenticate,
 	// where the server asks for it.
 	Token       string
 	Credentials string
-	TLS         *tls.Config
+	// Authority is a file with the certificates (PEM) that the server's is checked against; "" for those in
+	// Credentials or, where that has none, the system's. With either, a server without TLS is refused.
+	Authority string
+	// TLS replaces what follows from Authority.
+	TLS *tls.Config
 	// Replicas of the streams where this client creates them; 0 is 1. A cluster takes 3 or 5.
 	Replicas int
 
@@ -111,9 +117,14 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	return c, nil
 }
 
-// hint says what to do about credentials that the server does not take.
+// hint says what to do about credentials that the server does not take, or a server that is not trusted.
 func (o Options) hint(err error) string {
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return ": the server's certificate is of no authority that is trusted here: the credentials' file should hold the authority's certificate, or name one"
+	}
 	switch {
+	case errors.Is(err, nats.ErrSecureConnWanted):
+		return ": the server offers no TLS, and an authority to check it against was given: is this the log's server?"
 	case !errors.Is(err, nats.ErrAuthorization):
 		return ""
 	case o.Credentials == "" && o.Token == "":
@@ -125,6 +136,9 @@ func (o Options) hint(err error) string {
 }
 
 func permanent(err error) bool {
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return true
+	}
 	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
 		errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted)
 }
@@ -156,20 +170,8 @@ func (c *Conn) natsOptions() ([]nats.Option, error) {
 			c.report(fmt.Errorf("%w%s", err, c.opts.hint(err)))
 		}),
 	}
-	if c.opts.Token != "" {
-		o = append(o, nats.Token(c.opts.Token))
-	}
-	if c.opts.Credentials != "" {
-		own, err := credentials(c.opts.Credentials)
-		if err != nil {
-			return nil, err
-		}
-		o = append(o, own)
-	}
-	if c.opts.TLS != nil {
-		o = append(o, nats.Secure(c.opts.TLS))
-	}
-	return o, nil
+	who, err := c.opts.authenticate()
+	return append(o, who...), err
 }
 
 func (c *Conn) report(err error) {

@@ -187,8 +187,11 @@ func TestTLSIsDemanded(t *testing.T) {
 		t.Errorf("with an authority that is none: %v", err)
 	}
 	// A server without TLS is not taken for the log's.
-	if _, err := jetstream.Connect(t.Context(), jetstream.Options{URL: start(t).URL(), Credentials: file}); err == nil || !strings.Contains(err.Error(), "offers no TLS") {
+	if _, err := jetstream.Connect(t.Context(), jetstream.Options{URL: startGuarded(t).url, Credentials: file}); err == nil || !strings.Contains(err.Error(), "offers no TLS") {
 		t.Errorf("to a server without TLS: %v", err)
+	}
+	if _, err := jetstream.Connect(t.Context(), jetstream.Options{URL: start(t).URL(), Credentials: file}); err == nil || !strings.Contains(err.Error(), "is this the log's server") {
+		t.Errorf("to a server without users: %v", err)
 	}
 
 	// An ordinary client takes the one file for both.

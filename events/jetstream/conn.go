@@ -125,6 +125,8 @@ func (o Options) hint(err error) string {
 	switch {
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return ": the server offers no TLS, and an authority to check it against was given: is this the log's server?"
+	case errors.Is(err, nats.ErrNkeysNotSupported):
+		return ": the server asks for no credentials, and such were given: is this the log's server?"
 	case !errors.Is(err, nats.ErrAuthorization):
 		return ""
 	case o.Credentials == "" && o.Token == "":
@@ -140,7 +142,7 @@ func permanent(err error) bool {
 		return true
 	}
 	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
-		errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted)
+		errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted) || errors.Is(err, nats.ErrNkeysNotSupported)
 }
 
 func (c *Conn) natsOptions() ([]nats.Option, error) {

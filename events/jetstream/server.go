@@ -153,12 +153,15 @@ func (s *Server) SetAccess(a *Access) error {
 	}
 	o := s.o
 	o.Access = a
-	options, err := natsOptions(o)
-	if err != nil {
-		return err
-	}
-	if err := s.nats.ReloadOptions(options); err != nil {
-		return fmt.Errorf("log server: changing access: %w", err)
+	// Twice: a reload makes new accounts, but only the next one connects what they import.
+	for range 2 {
+		options, err := natsOptions(o)
+		if err != nil {
+			return err
+		}
+		if err := s.nats.ReloadOptions(options); err != nil {
+			return fmt.Errorf("log server: changing access: %w", err)
+		}
 	}
 	s.o = o
 	return nil

@@ -21,6 +21,9 @@ type Cluster struct {
 	// NATSURL are the servers of the log, comma-separated; NATSCredentials the file with the node's credentials,
 	// "" for none.
 	NATSURL, NATSCredentials string
+	// NATSCA is a file with the certificates that the servers are checked against; "" for those in
+	// NATSCredentials, or else the system's.
+	NATSCA string
 	// Kubeconfig is how to reach the Kubernetes API as this node.
 	Kubeconfig string
 }
@@ -33,7 +36,7 @@ func Run(ctx context.Context, c Cluster, o agent.Options) (err error) {
 	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	conn, err := jetstream.Connect(connecting, jetstream.Options{URL: c.NATSURL, Name: "orlog-agent/" + o.NodeName,
-		Credentials: c.NATSCredentials, MustExist: true, Registry: o.Registry, Tracer: o.Tracer,
+		Credentials: c.NATSCredentials, Authority: c.NATSCA, MustExist: true, Registry: o.Registry, Tracer: o.Tracer,
 		OnError: func(err error) { o.Logger.Warn("log connection of the agent", "error", err) }})
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/orlog-io/orlog/cli/nodeagent"
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/projections"
+	"github.com/orlog-io/orlog/services/access"
 	"github.com/orlog-io/orlog/services/gateway"
 	"github.com/orlog-io/orlog/services/notary"
 	"github.com/orlog-io/orlog/services/reconcilers"
@@ -74,7 +75,12 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 	}
 	followers.Go(func() error { return stores.volatile.Follow(follow, logs.volatile) })
 
+	ledger, door, err := openDoor(follow, stores, logs, logger)
+	if err != nil {
+		return err
+	}
 	services, serve := errgroup.WithContext(ctx)
+	services.Go(func() error { return ledger.Run(serve) })
 	services.Go(func() error {
 		// A projection that cannot go on takes the services down with it: better stopped than wrong.
 		select {
@@ -86,7 +92,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 	})
 	services.Go(func() error { return signer.Run(serve, logs.log) })
 	services.Go(func() error { return seen.serve(serve) })
-	startServices(services, serve, o, stores, logs, seen, logger)
+	startServices(services, serve, o, stores, logs, ledger, door, seen, logger)
 	err = services.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // asked to stop, and stopped
@@ -99,12 +105,12 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 }
 
 // startServices starts the gateway and, once it is ready, what works through it.
-func startServices(g *errgroup.Group, ctx context.Context, o options, stores *stores, logs *logs, seen *observation, logger *slog.Logger) {
+func startServices(g *errgroup.Group, ctx context.Context, o options, stores *stores, logs *logs, ledger *access.Ledger, door *doorman, seen *observation, logger *slog.Logger) {
 	g.Go(func() error {
 		gw, err := gateway.New(ctx, gateway.Options{
 			DataDir: o.dataDir, Listen: o.listen, AdvertiseAddress: o.advertiseAddress, ServiceCIDR: o.serviceCIDR, ClusterDomain: o.clusterDomain, EventTTL: o.eventTTL,
 			Log: logs.log, Volatile: logs.volatile, Store: stores.gateway, VolatileStore: stores.volatile, Tunnel: logs.conn.Tunnel(), Logger: logger,
-			Metrics: seen.registry, Tracer: seen.tracer,
+			Metrics: seen.registry, Tracer: seen.tracer, Ledger: ledger, LogClients: logs.clients,
 		})
 		if err != nil {
 			return err
@@ -119,6 +125,9 @@ func startServices(g *errgroup.Group, ctx context.Context, o options, stores *st
 			return nil
 		}
 		logger.Info("the Kubernetes API is ready", "listen", o.listen, "kubeconfig", o.kubeconfig)
+		if door != nil {
+			g.Go(func() error { return door.run(ctx, gw.LoopbackConfig()) })
+		}
 		g.Go(func() error {
 			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Logger: logger,
 				Registry: seen.registry, Tracer: seen.tracer})
@@ -126,7 +135,7 @@ func startServices(g *errgroup.Group, ctx context.Context, o options, stores *st
 		if o.agent != nil {
 			o.agent.Tracer = seen.tracer
 			g.Go(func() error {
-				return nodeagent.Run(ctx, nodeagent.Cluster{NATSURL: logs.url, NATSCredentials: o.nodeCredentials, Kubeconfig: o.nodeKubeconfig}, *o.agent)
+				return nodeagent.Run(ctx, nodeagent.Cluster{NATSURL: logs.url, NATSCredentials: o.nodeCredentials, NATSCA: o.natsCA, Kubeconfig: o.nodeKubeconfig}, *o.agent)
 			})
 		}
 		g.Go(func() error {

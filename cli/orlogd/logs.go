@@ -11,6 +11,7 @@ import (
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/jetstream"
+	"github.com/orlog-io/orlog/services/gateway"
 )
 
 // connectTimeout bounds how long orlogd waits for the log at its start.
@@ -18,7 +19,9 @@ const connectTimeout = 2 * time.Minute
 
 // logs are the log and what goes with it.
 type logs struct {
-	server        *jetstream.Server // nil with an external cluster
+	server        *jetstream.Server // nil with an external cluster, like the next two
+	made          *credentials
+	clients       *gateway.LogClients
 	conn          *jetstream.Conn
 	log, volatile events.Log
 	url           string
@@ -33,18 +36,12 @@ func openLogs(ctx context.Context, o options, newest events.Sequence, seen *obse
 			err = errors.Join(err, l.close())
 		}
 	}()
-	url, credentials := o.natsURL, o.natsCredentials
+	url, file := o.natsURL, o.natsCredentials
 	if url == "" {
-		var access *jetstream.Access
-		if access, credentials, err = grantAccess(o); err != nil {
+		if err := l.startServer(o, logger); err != nil {
 			return nil, err
 		}
-		l.server, err = jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(o.dataDir, "log"), Host: o.natsHost, Port: o.natsPort,
-			Access: access, Logger: logger})
-		if err != nil {
-			return nil, err
-		}
-		url = l.server.URL()
+		url, file = o.localNATS(), l.made.file
 	}
 	l.url = url
 	// Where integrators and tests find the log.
@@ -53,7 +50,7 @@ func openLogs(ctx context.Context, o options, newest events.Sequence, seen *obse
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	l.conn, err = jetstream.Connect(ctx, jetstream.Options{URL: url, Name: "orlogd", Credentials: credentials,
+	l.conn, err = jetstream.Connect(ctx, jetstream.Options{URL: url, Server: l.server, Name: "orlogd", Credentials: file, Authority: o.natsCA,
 		Replicas: o.natsReplicas, MustExist: newest > 0, MinSequence: newest, Registry: seen.registry, Tracer: seen.tracer,
 		OnError: func(err error) { logger.Warn("log connection", events.LogError, err) }})
 	if err != nil {

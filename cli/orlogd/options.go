@@ -37,6 +37,7 @@ type options struct {
 	agent *agent.Options // this machine's node agent, in process; nil: none
 
 	natsCredentials       string // orlogd's own, for an external cluster
+	natsCA                string // the external cluster's
 	nodeCredentials       string
 	integratorCredentials string
 
@@ -57,8 +58,9 @@ func addFlags(f *pflag.FlagSet) {
 	f.String("cluster-domain", "cluster.local", "DNS domain of the cluster")
 	f.Duration("event-ttl", 0, "how long Kubernetes' Events stay after they last happened; 0: for ever")
 	f.String("nats-url", "", "external NATS servers, comma-separated (default: NATS runs inside orlogd)")
-	f.String("nats-listen", "127.0.0.1:4222", "host:port of the NATS inside orlogd, for agents and integrators")
+	f.String("nats-listen", "127.0.0.1:4222", "host:port of the NATS inside orlogd, for agents and integrators (TLS)")
 	f.String("nats-credentials", "", "file with orlogd's credentials for external NATS servers: a .creds file or an nkey's seed")
+	f.String("nats-ca", "", "file with the certificates (PEM) that external NATS servers are checked against (default: those in nats-credentials, else the system's)")
 	f.Int("nats-replicas", 1, "how many NATS servers keep each event; 3 or 5 with an external cluster")
 	f.Bool("agent", false, "run this machine's node agent in this process, its state in data-dir/node")
 	f.String("log-level", "info", "debug, info, warn or error")
@@ -83,9 +85,13 @@ func readOptions(s *settings.Settings, logger *slog.Logger) (o options, err erro
 		natsURL:          s.String("nats-url"),
 		natsReplicas:     s.Int("nats-replicas"),
 		natsCredentials:  s.String("nats-credentials"),
+		natsCA:           s.String("nats-ca"),
 	}
 	o.nodeCredentials = cmp.Or(s.String("node-credentials"), filepath.Join(filepath.Dir(o.nodeKubeconfig), "node.nats"))
 	o.integratorCredentials = cmp.Or(s.String("integrator-credentials"), filepath.Join(filepath.Dir(o.kubeconfig), "integrator.nats"))
+	if o.natsCA != "" && o.natsURL == "" {
+		return o, fmt.Errorf("nats-ca needs --nats-url: the NATS inside orlogd has a certificate of orlogd's own authority")
+	}
 	if o.natsCredentials != "" && o.natsURL == "" {
 		return o, fmt.Errorf("nats-credentials needs --nats-url: the NATS inside orlogd has credentials of its own making")
 	}

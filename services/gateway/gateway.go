@@ -56,6 +56,7 @@ func build(ctx context.Context, s *settings) (*Gateway, error) {
 		releaseProcess()
 		return nil, err
 	}
+	p.revoked = s.Ledger.Revoked
 	g := &Gateway{settings: s, pki: p, ready: make(chan struct{}), nodes: newNodeConnections(s.Tunnel),
 		stores: &stores{durable: logstorage.Backend{Log: s.Log, Store: s.Store},
 			volatile: logstorage.Backend{Log: s.Volatile, Store: s.VolatileStore}}}
@@ -126,6 +127,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	context.AfterFunc(ctx, func() { closing.Store(true) })
 	helpers.Go(func() { g.announce(ctx) })
 	helpers.Go(func() { g.renewCertificates(ctx) })
+	helpers.Go(func() { g.cutRevoked(ctx) })
 	if err := prepared.Run(ctx); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}

@@ -62,6 +62,9 @@ func (g *Gateway) newKubeServer(config *controlplaneapiserver.Config, next gener
 		return nil, fmt.Errorf("gateway: API groups: %w", err)
 	}
 	g.addServiceHooks(server, &completed, client)
+	if err := g.addSigners(server, &completed); err != nil {
+		return nil, err
+	}
 	return server, addRoleAggregation(server, &completed)
 }
 

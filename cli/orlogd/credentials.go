@@ -9,7 +9,7 @@ import (
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/jetstream/credential"
-	"github.com/orlog-io/orlog/services/access"
+	"github.com/orlog-io/orlog/services/access/request"
 )
 
 // integrator names the one reader that orlogd makes credentials for.
@@ -58,7 +58,7 @@ func makeCredentials(o options, authority []byte) (*credentials, error) {
 	if c.holders, err = nodeHolders(dir); err != nil {
 		return nil, err
 	}
-	c.holders = append(c.holders, holder{access.ReaderSigner, integrator, reader})
+	c.holders = append(c.holders, holder{request.ReaderSigner, integrator, reader})
 	node.Authority, reader.Authority = authority, authority
 	if err := credential.Write(o.nodeCredentials, node.Bytes()); err != nil {
 		return nil, fmt.Errorf("node-credentials: %w", err)
@@ -90,7 +90,7 @@ func nodeHolders(dir string) ([]holder, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, holder{access.NodeSigner, node, c})
+		out = append(out, holder{request.NodeSigner, node, c})
 	}
 	return out, nil
 }

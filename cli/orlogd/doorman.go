@@ -20,6 +20,7 @@ import (
 	"github.com/orlog-io/orlog/events/jetstream"
 	"github.com/orlog-io/orlog/events/jetstream/credential"
 	"github.com/orlog-io/orlog/services/access"
+	"github.com/orlog-io/orlog/services/access/request"
 )
 
 // doorman lets clients into the log's server as the ledger has it, and says so on their requests. Those that
@@ -67,7 +68,7 @@ func let(a *jetstream.Access, signer, name string, key ed25519.PublicKey) error 
 		return err
 	}
 	group := a.Readers
-	if signer == access.NodeSigner {
+	if signer == request.NodeSigner {
 		group = a.Nodes
 	}
 	group[name] = append(group[name], public)
@@ -75,7 +76,7 @@ func let(a *jetstream.Access, signer, name string, key ed25519.PublicKey) error 
 }
 
 // isMade: the server knows a key once.
-func (d *doorman) isMade(e access.Entry) bool {
+func (d *doorman) isMade(e request.Entry) bool {
 	for _, h := range d.made.holders {
 		if key, err := h.Key(); err == nil && e.Key.Equal(key.Public()) {
 			return true
@@ -85,7 +86,7 @@ func (d *doorman) isMade(e access.Entry) bool {
 }
 
 // refusal is why a request cannot be granted, "" where it can.
-func refusal(e access.Entry) string {
+func refusal(e request.Entry) string {
 	if e.Refusal != "" {
 		return e.Refusal
 	}
@@ -138,8 +139,8 @@ func (d *doorman) report(ctx context.Context, requests certificatesclient.Certif
 	return again
 }
 
-func (d *doorman) reportOn(ctx context.Context, requests certificatesclient.CertificatesV1Interface, e access.Entry) error {
-	condition := certificatesv1.CertificateSigningRequestCondition{Type: access.InForce, Status: corev1.ConditionTrue, Reason: "LetIn",
+func (d *doorman) reportOn(ctx context.Context, requests certificatesclient.CertificatesV1Interface, e request.Entry) error {
+	condition := certificatesv1.CertificateSigningRequestCondition{Type: request.InForce, Status: corev1.ConditionTrue, Reason: "LetIn",
 		Message: "the log's server lets this key in"}
 	switch why := refusal(e); {
 	case e.Approved && why != "":
@@ -154,7 +155,7 @@ func (d *doorman) reportOn(ctx context.Context, requests certificatesclient.Cert
 		return err
 	}
 	setCondition(csr, condition)
-	return requests.RESTClient().Put().Resource(access.Resource).Name(csr.Name).SubResource("status").
+	return requests.RESTClient().Put().Resource(request.Resource).Name(csr.Name).SubResource("status").
 		SetHeader("Orlog-Cause", csr.ResourceVersion).Body(csr).Do(ctx).Error()
 }
 
@@ -175,7 +176,7 @@ func (d *doorman) register(ctx context.Context, requests certificatesclient.Cert
 		if err != nil {
 			return err
 		}
-		csr, err := access.NewRequest(h.signer, h.name, key)
+		csr, err := request.New(h.signer, h.name, key)
 		if err != nil {
 			return err
 		}
@@ -197,7 +198,7 @@ func (d *doorman) forget(ctx context.Context, requests certificatesclient.Certif
 		}
 		csr, err := requests.Get(ctx, e.Request, metav1.GetOptions{})
 		if err == nil {
-			setCondition(csr, certificatesv1.CertificateSigningRequestCondition{Type: access.Revoked, Status: corev1.ConditionTrue,
+			setCondition(csr, certificatesv1.CertificateSigningRequestCondition{Type: request.Revoked, Status: corev1.ConditionTrue,
 				Reason: byOrlogd, Message: "the file with the credentials has been deleted"})
 			_, err = requests.UpdateApproval(ctx, csr.Name, csr, metav1.UpdateOptions{})
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/projections"
+	"github.com/orlog-io/orlog/services/access/request"
 )
 
 // Ledger is who may come in, and who may not any more. Make it with New and run it; its other methods may be
@@ -30,7 +31,7 @@ func New(store *projections.Store, logger *slog.Logger) *Ledger {
 
 // Run folds until ctx ends (nil), or the projection fails.
 func (l *Ledger) Run(ctx context.Context) error {
-	w := l.store.Watch(0, projections.Selector{Group: Group, Resource: Resource})
+	w := l.store.Watch(0, projections.Selector{Group: request.Group, Resource: request.Resource})
 	defer w.Close()
 	for {
 		batch, err := w.Next(ctx)
@@ -47,7 +48,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 // CatchUp folds what the projection holds now, before Run does again: so that nobody is let in, or kept out,
 // by what is known to be over. Call it when the projection has read the log.
 func (l *Ledger) CatchUp(ctx context.Context) error {
-	w := l.store.Watch(0, projections.Selector{Group: Group, Resource: Resource})
+	w := l.store.Watch(0, projections.Selector{Group: request.Group, Resource: request.Resource})
 	defer w.Close()
 	to := l.store.Position()
 	for w.Position() < to {
@@ -90,33 +91,35 @@ func (l *Ledger) Changed() <-chan struct{} {
 func (l *Ledger) Revoked(publicKeyInfo []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.state.revoked[IDOf(publicKeyInfo)]
+	return l.state.revoked[request.IDOf(publicKeyInfo)]
 }
 
 // ForLog lists the living requests that are addressed to the log's signers, by name. Of those that are
 // Approved and not Revoked the keys are let in; Revoked is true also where another request with the key was.
-func (l *Ledger) ForLog() []Entry {
+func (l *Ledger) ForLog() []request.Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var out []Entry
+	var out []request.Entry
 	for _, e := range l.state.entries {
 		if e.ForLog() {
 			e.Revoked = e.Revoked || l.state.revoked[e.ID]
 			out = append(out, e)
 		}
 	}
-	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Request, b.Request) })
+	slices.SortFunc(out, func(a, b request.Entry) int { return strings.Compare(a.Request, b.Request) })
 	return out
 }
 
 // state is what is folded.
 type state struct {
 	at      events.Sequence
-	entries map[string]Entry // living requests by name
-	revoked map[KeyID]bool   // for ever
+	entries map[string]request.Entry // living requests by name
+	revoked map[request.KeyID]bool   // for ever
 }
 
-func newState() state { return state{entries: map[string]Entry{}, revoked: map[KeyID]bool{}} }
+func newState() state {
+	return state{entries: map[string]request.Entry{}, revoked: map[request.KeyID]bool{}}
+}
 
 // apply folds one change, and reports whether it changed anything. What was folded already is left alone.
 func (s *state) apply(c projections.Change) (bool, error) {
@@ -125,7 +128,7 @@ func (s *state) apply(c projections.Change) (bool, error) {
 	}
 	s.at = c.Event.Sequence
 	name := c.Event.Subject.Key.Name
-	e, err := Read(c.Next.Object)
+	e, err := request.Read(c.Next.Object)
 	if err != nil {
 		delete(s.entries, name)
 		return true, err
@@ -142,7 +145,7 @@ func (s *state) apply(c projections.Change) (bool, error) {
 	return !known || !same(was, e), nil
 }
 
-func same(a, b Entry) bool {
+func same(a, b request.Entry) bool {
 	return slices.Equal(a.Key, b.Key) && a.Request == b.Request && a.Signer == b.Signer && a.Name == b.Name && a.ID == b.ID &&
 		a.Approved == b.Approved && a.Revoked == b.Revoked && a.InForce == b.InForce && a.ApprovedFor == b.ApprovedFor && a.Refusal == b.Refusal
 }

@@ -1,4 +1,4 @@
-package access
+package request
 
 import (
 	"crypto/ed25519"
@@ -20,6 +20,8 @@ import (
 const (
 	// NodeSigner is for agents; the request's common name is system:node:NAME.
 	NodeSigner = "orlog.io/log-node"
+	// OrlogdSigner is for what orlogd made by itself at its start: the requests are a record only.
+	OrlogdSigner = "orlog.io/orlogd"
 	// ReaderSigner is for integrators, who may read the log; the request's common name is any name.
 	ReaderSigner = "orlog.io/log-reader"
 )
@@ -71,7 +73,7 @@ func (e Entry) ForLog() bool { return e.Signer == NodeSigner || e.Signer == Read
 func Read(object []byte) (Entry, error) {
 	var csr certificatesv1.CertificateSigningRequest
 	if err := json.Unmarshal(object, &csr); err != nil {
-		return Entry{}, fmt.Errorf("access: certificate signing request: %w", err)
+		return Entry{}, fmt.Errorf("certificate signing request: %w", err)
 	}
 	return Of(&csr)
 }
@@ -97,7 +99,7 @@ func Of(csr *certificatesv1.CertificateSigningRequest) (Entry, error) {
 	}
 	request, err := parse(csr.Spec.Request)
 	if err != nil {
-		return e, fmt.Errorf("access: request %s: %w", csr.Name, err)
+		return e, fmt.Errorf("request %s: %w", csr.Name, err)
 	}
 	e.Name, e.ID = request.Subject.CommonName, IDOf(request.RawSubjectPublicKeyInfo)
 	if e.ForLog() {
@@ -139,9 +141,9 @@ func (e *Entry) readKey(r *x509.CertificateRequest) (refusal string) {
 	return ""
 }
 
-// NewRequest makes the object that asks a signer of the log's to let a key in: name is the node's or the
+// New makes the object that asks a signer of the log's to let a key in: name is the node's or the
 // integrator's. The name of the object tells the key, so the same key asks once.
-func NewRequest(signer, name string, key ed25519.PrivateKey) (*certificatesv1.CertificateSigningRequest, error) {
+func New(signer, name string, key ed25519.PrivateKey) (*certificatesv1.CertificateSigningRequest, error) {
 	subject := pkix.Name{CommonName: name}
 	kind := "integrator"
 	if signer == NodeSigner {
@@ -149,11 +151,11 @@ func NewRequest(signer, name string, key ed25519.PrivateKey) (*certificatesv1.Ce
 	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: subject}, key)
 	if err != nil {
-		return nil, fmt.Errorf("access: request for %s %s: %w", kind, name, err)
+		return nil, fmt.Errorf("request for %s %s: %w", kind, name, err)
 	}
 	pkixKey, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
-		return nil, fmt.Errorf("access: request for %s %s: %w", kind, name, err)
+		return nil, fmt.Errorf("request for %s %s: %w", kind, name, err)
 	}
 	csr := &certificatesv1.CertificateSigningRequest{}
 	csr.Name = ObjectName("log-"+kind, name, IDOf(pkixKey))

@@ -106,7 +106,9 @@ func await(ctx context.Context, requests certificatesclient.CertificateSigningRe
 	}
 }
 
-func issued(csr *certificatesv1.CertificateSigningRequest) bool { return len(csr.Status.Certificate) > 0 }
+func issued(csr *certificatesv1.CertificateSigningRequest) bool {
+	return len(csr.Status.Certificate) > 0
+}
 
 func inForce(csr *certificatesv1.CertificateSigningRequest) bool {
 	return hasCondition(csr, request.InForce)

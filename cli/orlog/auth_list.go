@@ -122,11 +122,11 @@ func holdingOf(csr *certificatesv1.CertificateSigningRequest, now time.Time) (h 
 			h.Expires, h.Groups = cert.NotAfter, cert.Subject.Organization
 		}
 	}
-	h.State = stateOf(csr, e, h, now)
+	h.State = accessState(csr, e, h, now)
 	return h, true
 }
 
-func stateOf(csr *certificatesv1.CertificateSigningRequest, e request.Entry, h holding, now time.Time) string {
+func accessState(csr *certificatesv1.CertificateSigningRequest, e request.Entry, h holding, now time.Time) string {
 	switch {
 	case e.Revoked:
 		return "revoked"

@@ -231,7 +231,7 @@ func (s *selection) wanted(e entry) bool {
 	if s.raw && s.field == nil {
 		return true
 	}
-	if e.observed() && !s.status {
+	if e.observed() && !s.status && !decisions[e.Verb] {
 		s.reports++
 		return false
 	}
@@ -244,6 +244,9 @@ func (s *selection) wanted(e entry) bool {
 	}
 	return true
 }
+
+// decisions are people's, though they stand in a status.
+var decisions = map[string]bool{"approved": true, "denied": true, "revoked": true}
 
 // quiet verbs say nothing beyond their fields.
 var quiet = map[string]bool{string(events.Updated): true, "annotated": true, "labelled": true, "status-changed": true, "status-reported": true}

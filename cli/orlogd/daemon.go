@@ -125,6 +125,9 @@ func startServices(g *errgroup.Group, ctx context.Context, o options, stores *st
 			return nil
 		}
 		logger.Info("the Kubernetes API is ready", "listen", o.listen, "kubeconfig", o.kubeconfig)
+		if err := recordKubeconfigs(ctx, gw, o); err != nil {
+			return err
+		}
 		if door != nil {
 			g.Go(func() error { return door.run(ctx, gw.LoopbackConfig()) })
 		}
@@ -148,10 +151,13 @@ func startServices(g *errgroup.Group, ctx context.Context, o options, stores *st
 }
 
 func writeKubeconfigs(gw *gateway.Gateway, o options) error {
-	if err := gw.WriteKubeconfig(o.kubeconfig, gateway.AdminUser, gateway.MastersGroup); err != nil {
-		return err
+	for i, path := range []string{o.kubeconfig, o.nodeKubeconfig} {
+		holder := o.kubeconfigHolders()[i]
+		if err := gw.WriteKubeconfig(path, holder[0], holder[1]); err != nil {
+			return err
+		}
 	}
-	return gw.WriteKubeconfig(o.nodeKubeconfig, gateway.NodeUserPrefix+o.nodeName, gateway.NodesGroup)
+	return nil
 }
 
 // lockDataDir makes the data folder and takes it for this process alone.

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/orlog-io/orlog/cli/settings"
 )
@@ -60,6 +61,10 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
 			o, err := readOptions(s, logger)
 			if err != nil {
 				return err
+			}
+			if o.agent == nil {
+				// Nobody else reads what orlogd keeps; NATS would let the group. An agent has files for containers.
+				unix.Umask(0o077)
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()

@@ -55,6 +55,11 @@ func runAll(m *testing.M) (code int) {
 	}
 	the = c
 	code = m.Run()
+	// After all that the tests did, so that nothing is missed that only some of them bring about.
+	if err := c.checkPrivate(); err != nil {
+		fmt.Fprintln(os.Stderr, "systemtest: files that others can read:", err)
+		code = 1
+	}
 	if code != 0 {
 		c.dumpLogs()
 	}
@@ -124,7 +129,8 @@ func (c *cluster) startOrlogd() (err error) {
 	c.orlogd, err = c.spawn("orlogd", "--data-dir", filepath.Join(c.dir, "orlogd"), "--listen", "0.0.0.0:6443",
 		"--advertise-address", "198.51.100.1", "--kubeconfig", c.kubeconfig, "--node-kubeconfig", filepath.Join(c.dir, "node.kubeconfig"),
 		"--node-credentials", filepath.Join(c.dir, "node.nats"), "--integrator-credentials", filepath.Join(c.dir, "integrator.nats"), "--node-name", c.id,
-		"--metrics-listen", orlogdMetrics, "--trace-endpoint", traceEndpoint, "--trace-sampling", "0")
+		"--metrics-listen", orlogdMetrics, "--trace-endpoint", traceEndpoint, "--trace-sampling", "0",
+		"--nats-listen", "0.0.0.0:4222", "--log-level", "debug")
 	if err != nil {
 		return err
 	}
@@ -137,7 +143,7 @@ func (c *cluster) startOrlogd() (err error) {
 func (c *cluster) startAgent() (err error) {
 	c.agent, err = c.spawn("orlog-agent", "--data-dir", filepath.Join(c.dir, "node"), "--kubeconfig", filepath.Join(c.dir, "node.kubeconfig"),
 		"--nats-credentials", filepath.Join(c.dir, "node.nats"), "--bin-dir", c.bin, "--node-name", c.id, "--bridge", c.id+"b", "--nft-table", c.id, "--cgroup-root", "/"+c.id,
-		"--metrics-listen", agentMetrics, "--trace-endpoint", traceEndpoint, "--trace-sampling", "0")
+		"--metrics-listen", agentMetrics, "--trace-endpoint", traceEndpoint, "--trace-sampling", "0", "--log-level", "debug")
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func startTLS(t *testing.T) *tlsServer {
 	}
 	t.Cleanup(server.Shutdown)
 	s.Server = server
-	s.control = connect(t, jetstream.Options{Server: server, Credentials: own})
+	s.control = connect(t, jetstream.Options{URL: server.URL(), Server: server, Credentials: own})
 	if err := s.control.ServeReaders(); err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -69,7 +71,8 @@ type Conn struct {
 	// flight is in doubt.
 	reconnected chan struct{}
 	epoch       uint64
-	turnedAway  time.Time // when that was last reported
+	turnedAway  time.Time   // when that was last reported
+	refused     atomic.Bool // the server does not let this client in, as it said last
 	logs        []*log
 	listeners   map[string]*listener // by node
 	done        chan struct{}        // closed by Close
@@ -91,9 +94,12 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the log at %s: %w", o.URL, err)
 	}
-	wait := newBackoff()
+	wait, url := newBackoff(), o.URL
+	if o.Server != nil {
+		url = nats.DefaultURL // not used; but a scheme of TLS would be heeded
+	}
 	for {
-		nc, err := nats.Connect(o.URL, options...)
+		nc, err := nats.Connect(url, options...)
 		if err == nil {
 			c.nc = nc
 			break
@@ -150,8 +156,7 @@ func (c *Conn) natsOptions() ([]nats.Option, error) {
 		nats.Name(c.opts.Name),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(),
-		nats.ReconnectWait(50 * time.Millisecond),
-		nats.ReconnectJitter(50*time.Millisecond, 50*time.Millisecond),
+		nats.CustomReconnectDelay(c.reconnectDelay),
 		nats.ReconnectBufSize(-1), // fail at once while disconnected: a late duplicate is worse than a retry
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
@@ -162,8 +167,11 @@ func (c *Conn) natsOptions() ([]nats.Option, error) {
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			if errors.Is(err, nats.ErrAuthorization) && !c.sayAgain() {
-				return
+			if errors.Is(err, nats.ErrAuthorization) {
+				c.refused.Store(true)
+				if !c.sayAgain() {
+					return
+				}
 			}
 			c.requests.refuse(err)
 			if sub != nil {
@@ -182,8 +190,24 @@ func (c *Conn) report(err error) {
 	}
 }
 
+const (
+	// reconnectWait is how long a connection that was lost waits before it tries again, and half as long again
+	// at random.
+	reconnectWait = 60 * time.Millisecond
+	// refusedWait is that for a client that the server does not let in.
+	refusedWait = 5 * time.Second
+)
+
+// reconnectDelay implements nats.ReconnectDelayHandler.
+func (c *Conn) reconnectDelay(int) time.Duration {
+	if c.refused.Load() {
+		return refusedWait
+	}
+	return reconnectWait + rand.N(reconnectWait/2)
+}
+
 // sayAgain reports whether it is time to report once more that the server turns this client away: the client
-// tries again many times a second, as for any other reason.
+// tries again for ever, as for any other reason.
 func (c *Conn) sayAgain() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -198,6 +222,7 @@ func (c *Conn) onReconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epoch++
+	c.refused.Store(false)
 	close(c.reconnected)
 	c.reconnected = make(chan struct{})
 }

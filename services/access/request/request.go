@@ -1,6 +1,7 @@
 package request
 
 import (
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -162,6 +163,25 @@ func New(signer, name string, key ed25519.PrivateKey) (*certificatesv1.Certifica
 	csr.Spec.SignerName = signer
 	csr.Spec.Usages = []certificatesv1.KeyUsage{certificatesv1.UsageClientAuth}
 	csr.Spec.Request = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+	return csr, nil
+}
+
+// ForRecord makes the object that records a certificate that was issued without asking.
+func ForRecord(subject pkix.Name, key crypto.Signer, certificate []byte) (*certificatesv1.CertificateSigningRequest, error) {
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: subject}, key)
+	if err != nil {
+		return nil, fmt.Errorf("record of %s: %w", subject.CommonName, err)
+	}
+	info, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return nil, fmt.Errorf("record of %s: %w", subject.CommonName, err)
+	}
+	csr := &certificatesv1.CertificateSigningRequest{}
+	csr.Name = ObjectName("orlogd", subject.CommonName, IDOf(info))
+	csr.Spec.SignerName = OrlogdSigner
+	csr.Spec.Usages = []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageClientAuth}
+	csr.Spec.Request = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+	csr.Status.Certificate = certificate
 	return csr, nil
 }
 

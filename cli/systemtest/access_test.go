@@ -184,7 +184,7 @@ func TestAuthNode(t *testing.T) {
 	must(t, "orlog", "auth", "node", name, "-o", dir)
 
 	ctx := t.Context()
-	own, err := jetstream.Connect(ctx, jetstream.Options{URL: outsideNATS, Credentials: filepath.Join(dir, "node.nats"), MustExist: true, Dialer: dialInside})
+	own, err := jetstream.Connect(ctx, jetstream.Options{URL: "tls://" + forward(t, "198.51.100.1:4222"), Credentials: filepath.Join(dir, "node.nats"), MustExist: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestAuthNode(t *testing.T) {
 	})
 	must(t, "orlog", "auth", "revoke", "node/"+name)
 	mustFail(t, "kubectl", "--kubeconfig", filepath.Join(dir, "node.kubeconfig"), "get", "nodes")
-	if _, err := jetstream.Connect(ctx, jetstream.Options{URL: outsideNATS, Credentials: filepath.Join(dir, "node.nats"), MustExist: true, Dialer: dialInside}); err == nil {
+	if _, err := jetstream.Connect(ctx, jetstream.Options{URL: "tls://" + forward(t, "198.51.100.1:4222"), Credentials: filepath.Join(dir, "node.nats"), MustExist: true}); err == nil {
 		t.Error("the node connects to the log after its access was revoked")
 	}
 	must(t, "kubectl", "delete", "node", name)

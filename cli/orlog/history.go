@@ -25,6 +25,7 @@ type historyFlags struct {
 	status, all, wide   bool
 	limit               int
 	output              string
+	secrets             bool
 }
 
 func newHistoryCommand(api *apiClient, streams genericiooptions.IOStreams) *cobra.Command {
@@ -75,6 +76,7 @@ their history, also where their kind is gone with them: name it RESOURCE.GROUP/N
 	f.IntVar(&o.limit, "limit", 0, "Show the newest N changes only (0: all)")
 	f.BoolVar(&o.wide, "wide", false, "Show times, causes and values in full (as -o wide)")
 	f.StringVarP(&o.output, "output", "o", "", "wide, json or yaml; empty for a table")
+	addShowSecrets(c, &o.secrets)
 	completeOutput(c)
 	return c
 }
@@ -106,6 +108,9 @@ func (o *historyFlags) run(ctx context.Context, api *apiClient, t target, stream
 		entries := make([]entry, 0, len(s.shown))
 		for _, e := range s.shown {
 			entries = append(entries, e.entry)
+		}
+		if !o.secrets {
+			entries = masked(entries)
 		}
 		return printObject(streams.Out, o.output, map[string]any{"object": t.String(), "entries": entries})
 	}

@@ -249,9 +249,12 @@ func secondMachine(t *testing.T) *machine {
 	return m
 }
 
+// podCIDR is the second machine's.
+const podCIDR = "10.244.9.0/24"
+
 func (m *machine) flags(access string) []string {
 	return []string{"--config", filepath.Join(access, "orlog-agent.yaml"), "--kubeconfig", filepath.Join(access, "node.kubeconfig"),
-		"--data-dir", filepath.Join(m.dir, "node"), "--bin-dir", the.bin, "--bridge", m.id + "b", "--nft-table", m.id, "--cgroup-root", "/" + m.id, "--pod-cidr", "10.244.9.0/24"}
+		"--data-dir", filepath.Join(m.dir, "node"), "--bin-dir", the.bin, "--bridge", m.id + "b", "--nft-table", m.id, "--cgroup-root", "/" + m.id, "--pod-cidr", podCIDR}
 }
 
 // join starts the agent with what orlog auth node made, in a folder as /etc/orlog is one.
@@ -281,7 +284,7 @@ func (m *machine) remove() error {
 		errs = append(errs, m.agent.stop(syscall.SIGTERM))
 	}
 	reset := exec.Command("nsenter", "--net=/run/netns/"+m.id, filepath.Join(the.bin, "orlog-agent"), "reset", "--data-dir", filepath.Join(m.dir, "node"),
-		"--node-name", m.id, "--bin-dir", the.bin, "--bridge", m.id+"b", "--nft-table", m.id, "--cgroup-root", "/"+m.id)
+		"--node-name", m.id, "--bin-dir", the.bin, "--bridge", m.id+"b", "--nft-table", m.id, "--cgroup-root", "/"+m.id, "--pod-cidr", podCIDR)
 	if out, err := reset.CombinedOutput(); err != nil {
 		errs = append(errs, fmt.Errorf("reset of the second node: %w: %s", err, out))
 	}

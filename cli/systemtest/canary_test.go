@@ -48,6 +48,7 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		{"why", "pod/no-key", "-n", ns},
 		{"tail", "-n", ns, "--from", "1", "--follow=false"},
 		{"tail", "-n", ns, "--from", "1", "--follow=false", "-o", "wide"},
+		{"tail", "-n", ns, "--from", "1", "--follow=false", "-o", "json"},
 		{"get", "events", "-n", ns, "-o", "yaml"},
 		{"get", "pods", "-n", ns, "-o", "yaml"},
 		{"describe", "secret,pods", "-n", ns},
@@ -70,7 +71,7 @@ func useSecrets(t *testing.T, ns string, c canaries) {
 kind: Secret
 metadata: {name: canary}
 data: {one: `+base64.StdEncoding.EncodeToString([]byte(data))+`}
-stringData: {two: "`+stringData+`", "not.an-env name": x}
+stringData: {two: "`+stringData+`", "1-is-no.name": x}
 `)
 	must(t, "kubectl", "create", "secret", "docker-registry", "pull", "-n", ns, "--docker-server=127.0.0.1:1", "--docker-username=me",
 		"--docker-password="+c.new(t, "password"))

@@ -7,18 +7,19 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
 // readable are the parts of a node's data that others than root may read, and why. All of it lies in a folder of
 // mode 0700, which on the host keeps everybody else out: containers get at what is mounted into them.
 var readable = map[string]string{
-	"node/images/":  "layers keep the modes that the image gives its files; what else is there says what the layers are",
-	"node/volumes/": "volumes have the modes that the pod asks for: processes in containers need not be root",
-	"node/pods/":    "hosts, resolv.conf and termination messages are for processes in containers, whoever they are",
-	"node/logs/":    "what containers print",
-	"node/cni/":     "addresses that are given out: the plugin's own files",
+	"node/images":              "layers keep the modes that the image gives its files; what else is there says what the layers are",
+	"node/volumes":             "volumes have the modes that the pod asks for: processes in containers need not be root",
+	"node/pods":                "hosts, resolv.conf and termination messages are for processes in containers, whoever they are",
+	"node/logs":                "what containers print",
+	"orlogd/notary/key.pub":    "whoever is to check a checkpoint needs it",
+	"orlogd/notary/checkpoint": "a signed statement, made to be passed on",
+	"node/cni":                 "addresses that are given out: the plugin's own files",
 }
 
 // checkPrivate walks what orlogd and the agent keep: folders are of mode 0700, files of 0600, and what stands
@@ -38,10 +39,10 @@ func (c *cluster) checkPrivate() error {
 			if err != nil {
 				return err
 			}
-			for part := range readable {
-				if strings.HasPrefix(rel+"/", part) {
-					return fs.SkipDir
-				}
+			if _, known := readable[rel]; known && d.IsDir() {
+				return fs.SkipDir
+			} else if known {
+				return nil
 			}
 			info, err := d.Info()
 			if errors.Is(err, fs.ErrNotExist) {

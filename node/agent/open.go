@@ -103,7 +103,8 @@ func (o *Options) connect() (err error) {
 
 // lockDir takes the data folder for this process alone.
 func lockDir(dir string) (unlock func() error, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	// The pods' Secrets are in it. Containers get at what is mounted into them whatever the folder's mode.
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700)); err != nil {
 		return nil, fmt.Errorf("agent options: DataDir: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)

@@ -161,7 +161,7 @@ func (o *Options) complete() error {
 		o.eventClient = o.Client
 	}
 	for _, dir := range []string{o.DataDir, o.LogDir} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("agent options: DataDir: %w", err)
 		}
 	}

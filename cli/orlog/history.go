@@ -36,7 +36,8 @@ func newHistoryCommand(api *apiClient, streams genericiooptions.IOStreams) *cobr
 		Long: `Show every change of an object: when, who, from what to what.
 
 The table leaves out reports of status and controllers' bookkeeping (revision annotations, copies, time
-stamps); the line below it says how much. JSON and YAML hold every event as it is. Objects that are gone keep
+stamps); the line below it says how much. JSON and YAML hold every event as it is, but for the values of Secrets
+(--show-secrets). Objects that are gone keep
 their history, also where their kind is gone with them: name it RESOURCE.GROUP/NAME then.`,
 		Example: `  # What happened to a deployment, and who did it
   orlog history deployment/web

@@ -45,7 +45,7 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
   orlogd --agent
 
   # On an external NATS cluster
-  orlogd --nats-url nats://a:4222,nats://b:4222,nats://c:4222 --nats-replicas 3 --nats-credentials /etc/orlog/services.creds`,
+  orlogd --nats-url tls://a:4222,tls://b:4222,tls://c:4222 --nats-replicas 3 --nats-credentials /etc/orlog/services.creds --nats-ca /etc/orlog/nats-ca.crt`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,

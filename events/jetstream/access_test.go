@@ -27,7 +27,7 @@ import (
 )
 
 // selfSigned is a server's configuration for 127.0.0.1, and its certificate in PEM.
-func selfSigned(t *testing.T) (*tls.Config, []byte) {
+func selfSigned(t testing.TB) (*tls.Config, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -43,6 +43,12 @@ func selfSigned(t *testing.T) (*tls.Config, []byte) {
 		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 	}
 	return &tls.Config{GetCertificate: serve, MinVersion: tls.VersionTLS12}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func trusting(authority []byte) *tls.Config {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(authority)
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 }
 
 // tlsServer is a closed server with TLS that only the control plane may use, and a connection of it.

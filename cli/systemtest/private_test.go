@@ -19,7 +19,7 @@ var readable = map[string]string{
 	"node/logs":                "what containers print",
 	"orlogd/notary/key.pub":    "whoever is to check a checkpoint needs it",
 	"orlogd/notary/checkpoint": "a signed statement, made to be passed on",
-	"node/cni":                 "addresses that are given out: the plugin's own files",
+	"node/network/ipam":        "addresses that are given out: the plugin's own files",
 }
 
 // checkPrivate walks what orlogd and the agent keep: folders are of mode 0700, files of 0600, and what stands

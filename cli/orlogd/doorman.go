@@ -17,6 +17,7 @@ import (
 	certificatesclient "k8s.io/client-go/kubernetes/typed/certificates/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/jetstream"
 	"github.com/orlog-io/orlog/events/jetstream/credential"
 	"github.com/orlog-io/orlog/services/access"
@@ -133,7 +134,7 @@ func (d *doorman) report(ctx context.Context, requests certificatesclient.Certif
 		if err == nil || ctx.Err() != nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 			continue // a conflict is a change that the ledger will tell
 		}
-		d.logger.Warn("saying on a request for the log that it is in force", "request", e.Request, "error", err)
+		d.logger.Warn("saying on a request for the log that it is in force", "request", e.Request, events.LogError, err)
 		again = time.After(retryReports)
 	}
 	return again

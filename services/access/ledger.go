@@ -70,7 +70,7 @@ func (l *Ledger) fold(batch []projections.Change) {
 		ok, err := l.state.apply(c)
 		if err != nil {
 			// Upstream's validation lets no such object in. One that came otherwise grants nothing.
-			l.logger.Warn("a certificate signing request that is none", "sequence", c.Event.Sequence, "error", err)
+			l.logger.Warn("a certificate signing request that is none", events.LogSequence, c.Event.Sequence, events.LogError, err)
 		}
 		moved = moved || ok
 	}

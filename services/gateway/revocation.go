@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 
+	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/services/access"
 )
 
@@ -118,7 +119,7 @@ func (g *Gateway) cutRevoked(ctx context.Context) {
 	for {
 		changed := g.settings.Ledger.Changed()
 		if err := g.settings.clients.cut(g.settings.Ledger.Revoked); err != nil {
-			g.settings.Logger.Warn("gateway: closing the connection of a revoked client", "error", err)
+			g.settings.Logger.Warn("gateway: closing the connection of a revoked client", events.LogError, err)
 		}
 		select {
 		case <-changed:

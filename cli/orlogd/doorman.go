@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -32,6 +33,8 @@ type doorman struct {
 	ledger *access.Ledger
 	made   *credentials
 	logger *slog.Logger
+
+	current *jetstream.Access // as last set
 }
 
 // admit sets the server's access. Whoever is not in it any more is cut off.
@@ -53,14 +56,24 @@ func (d *doorman) admit() error {
 			return err
 		}
 	}
+	known := map[string]bool{} // the server takes a key once: the first request with it counts
 	for _, e := range d.ledger.ForLog() {
-		if e.Approved && !e.Revoked && refusal(e) == "" && !d.isMade(e) {
+		if e.Approved && !e.Revoked && refusal(e) == "" && !d.isMade(e) && !known[string(e.Key)] {
+			known[string(e.Key)] = true
 			if err := let(a, e.Signer, e.Name, e.Key); err != nil {
 				return err
 			}
 		}
 	}
-	return d.server.SetAccess(a)
+	// Requests for certificates come and go, too: the server is not to be bothered with them.
+	if reflect.DeepEqual(a, d.current) {
+		return nil
+	}
+	if err := d.server.SetAccess(a); err != nil {
+		return err
+	}
+	d.current = a
+	return nil
 }
 
 func let(a *jetstream.Access, signer, name string, key ed25519.PublicKey) error {

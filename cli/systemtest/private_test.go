@@ -19,6 +19,7 @@ var readable = map[string]string{
 	"node/logs":                "what containers print",
 	"orlogd/notary/key.pub":    "whoever is to check a checkpoint needs it",
 	"orlogd/notary/checkpoint": "a signed statement, made to be passed on",
+	"node/network/netns":       "network namespaces, with the kernel's own mode",
 	"node/network/ipam":        "addresses that are given out: the plugin's own files",
 }
 

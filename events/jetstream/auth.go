@@ -252,7 +252,7 @@ func (g *grant) addTo(accounts map[string]*accountConfig, core *accountConfig, k
 func (a *accountConfig) export(e exportConfig) {
 	for i, is := range a.Exports {
 		if is.Service == e.Service && is.Stream == e.Stream {
-			a.Exports[i].Accounts = append(is.Accounts, e.Accounts...)
+			a.Exports[i].Accounts = slices.Concat(is.Accounts, e.Accounts)
 			return
 		}
 	}

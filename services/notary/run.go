@@ -37,7 +37,7 @@ func (n *Notary) read(ctx context.Context, log events.Log, at events.Sequence, t
 		before := at
 		err := n.readOnce(ctx, log, &at, to)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		if !errors.Is(err, events.ErrUnavailable) {
 			return fmt.Errorf("reading the log after %d: %w", at, err)

@@ -94,11 +94,11 @@ func (a *Agent) catchUp(ctx context.Context) error {
 		return err
 	})
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it was told to end
 	}
 	if err := a.o.Store.WaitFor(ctx, last); err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		return err
 	}

@@ -66,7 +66,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	o.Network = podNetwork{n}
-	parts = append(parts, part{name: "network pool", run: func(ctx context.Context) error { n.Run(ctx); return nil }, close: n.Close})
+	parts = append(parts, part{name: "network pool", run: n.Run, close: n.Close})
 	if o.Client == nil && o.Rest != nil {
 		if err := o.connect(); err != nil {
 			return nil, fmt.Errorf("agent options: Rest: %w", err)
@@ -80,7 +80,8 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.parts = append(parts, part{name: "services", run: s.run})
+	parts = append(parts, part{name: "services", run: s.run})
+	a.parts = parts
 	if o.Tunnel != nil {
 		a.parts = append(a.parts, part{name: "node API", run: func(ctx context.Context) error { return a.serve(ctx, r) }})
 	}

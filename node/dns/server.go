@@ -171,7 +171,7 @@ func (s *Server) Run(ctx context.Context) error {
 // served tells a socket that broke from one that was closed.
 func (s *Server) served(protocol string, at netip.AddrPort, err error, ctx context.Context) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it was told to end
 	}
 	return fmt.Errorf("dns: %s at %s: %w", protocol, at, err)
 }

@@ -197,7 +197,7 @@ func successor(path string, f *os.File) (string, error) {
 	}
 	// Ours has been removed, so all that is left is newer; or the new current file has not been made yet.
 	if _, err := os.Stat(files[0]); err != nil {
-		return "", nil
+		return "", nil //nolint:nilerr // none yet
 	}
 	return files[0], nil
 }

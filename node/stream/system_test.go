@@ -196,6 +196,7 @@ func TestExecTerminal(t *testing.T) {
 	}) {
 		t.Run(name, func(t *testing.T) {
 			in, typed := io.Pipe()
+			defer typed.Close()
 			resize := make(sizes, 1)
 			resize <- remotecommand.TerminalSize{Width: 99, Height: 22}
 			out, said := io.Pipe()

@@ -23,10 +23,10 @@ func TestDirectDependenciesAreExplained(t *testing.T) {
 		group := "" // a row names several modules of one group: "k8s.io/api, apimachinery"
 		for name := range strings.SplitSeq(cells[1], ",") {
 			name = strings.TrimSpace(name)
-			if strings.Contains(name, "/") {
-				group = name[:strings.LastIndexByte(name, '/')+1]
-			} else {
+			if first, _, _ := strings.Cut(name, "/"); !strings.Contains(first, ".") {
 				name = group + name
+			} else if group == "" {
+				group = name[:strings.LastIndexByte(name, '/')+1]
 			}
 			explained[name] = true
 		}

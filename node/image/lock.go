@@ -68,7 +68,7 @@ func flock(ctx context.Context, path string, how int) (unlock func(), err error)
 		return func() { f.Close() }, nil
 	case <-ctx.Done():
 		go func() { // flock cannot be interrupted: whoever holds the lock ends the wait
-			<-locked
+			<-locked //nolint:errcheck // nobody waits for it any more
 			f.Close()
 		}()
 		return nil, fmt.Errorf("image: lock %s: %w", path, ctx.Err())

@@ -157,7 +157,7 @@ func TestPullErrors(t *testing.T) {
 		"wrong blob":     {ref: reg.host + "/x", spoil: blob(func(w http.ResponseWriter) { io.WriteString(w, "evil") }), want: ErrCorrupt},
 		"wrong diff ID":  {ref: reg.host + "/wrong-diff", want: ErrCorrupt},
 		"hostile layer":  {ref: reg.host + "/hostile", want: ErrHostile},
-		"blob missing":   {ref: reg.host + "/x", spoil: blob(func(w http.ResponseWriter) { w.WriteHeader(404) }), want: ErrNotFound},
+		"blob missing":   {ref: reg.host + "/x", spoil: blob(func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }), want: ErrNotFound},
 		"other manifest": {ref: reg.host + "/x@sha256:" + strings.Repeat("0", 64), spoil: func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.Contains(r.URL.Path, "/manifests/") {
 				return false

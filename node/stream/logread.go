@@ -84,7 +84,7 @@ func (r *logReader) watch(follow bool) (<-chan struct{}, func(), error) {
 				if !ok {
 					return
 				}
-			case <-w.Errors: // more changes than the kernel could list: a change all the same
+			case <-w.Errors: //nolint:errcheck // more changes than the kernel could list: a change all the same
 			}
 			select {
 			case changes <- struct{}{}:

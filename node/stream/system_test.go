@@ -5,6 +5,7 @@ package stream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -151,7 +152,7 @@ func TestExecStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			err := ex.StreamWithContext(n.ctx, remotecommand.StreamOptions{Stdin: strings.NewReader("word\n"), Stdout: &stdout, Stderr: &stderr})
-			exit, ok := err.(utilexec.CodeExitError)
+			exit, ok := errors.AsType[utilexec.CodeExitError](err)
 			if !ok || exit.Code != 42 {
 				t.Errorf("error %v", err)
 			}
@@ -215,7 +216,7 @@ func TestExecTerminal(t *testing.T) {
 			err := ex.StreamWithContext(n.ctx, remotecommand.StreamOptions{Stdin: in, Stdout: said, Tty: true, TerminalSizeQueue: resize})
 			said.Close()
 			close(resize)
-			exit, ok := err.(utilexec.CodeExitError)
+			exit, ok := errors.AsType[utilexec.CodeExitError](err)
 			if got := <-all; !ok || exit.Code != 3 || !strings.Contains(got, "22 99") {
 				t.Errorf("error %v, said %q", err, got)
 			}

@@ -112,8 +112,10 @@ func (p *projection) compareAll() {
 		p.same(have, p.record.at(have.Key, now.Sequence()), now.Sequence())
 	}
 	want := 0
-	for range (truth{p.record, now.Sequence()}).All("") {
-		want++
+	for _, err := range (truth{p.record, now.Sequence()}).All("") {
+		if want++; err != nil {
+			p.w.fail(Sound, "%s: listing the log's objects: %v", p.name, err)
+		}
 	}
 	if n != want {
 		p.w.fail(Folded, "%s holds %d objects at %d, the log makes %d", p.name, n, now.Sequence(), want)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -148,6 +149,8 @@ func (a *Agent) nodeStatus(was *v1.NodeStatus) *v1.NodeStatus {
 		DaemonEndpoints: v1.NodeDaemonEndpoints{KubeletEndpoint: v1.DaemonEndpoint{Port: a.o.Port}}}
 	if was != nil {
 		st.VolumesAttached, st.VolumesInUse, st.Phase, st.Images = was.VolumesAttached, was.VolumesInUse, was.Phase, was.Images
+		keepExtended(st.Capacity, was.Capacity)
+		keepExtended(st.Allocatable, was.Allocatable)
 	}
 	for _, ip := range a.o.NodeIPs {
 		st.Addresses = append(st.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: ip})
@@ -185,6 +188,16 @@ func (a *Agent) nodeStatus(was *v1.NodeStatus) *v1.NodeStatus {
 		}
 	}
 	return st
+}
+
+// keepExtended keeps the extended resources that somebody else advertised for the node: they are not the agent's.
+func keepExtended(own, was v1.ResourceList) {
+	for name, quantity := range was {
+		domain, _, extended := strings.Cut(string(name), "/")
+		if _, ours := own[name]; extended && !ours && domain != "kubernetes.io" && !strings.HasSuffix(domain, ".kubernetes.io") {
+			own[name] = quantity
+		}
+	}
 }
 
 // pressures tells what the machine is short of: less than 100 MiB of memory, 10% of the disk or 5% of its files,

@@ -131,7 +131,7 @@ func TestMetrics(t *testing.T) {
 
 	rbac := filepath.Join("..", "..", "deploy", "dashboards", "rbac.yaml")
 	must(t, "kubectl", "apply", "-f", rbac)
-	t.Cleanup(func() { must(t, "kubectl", "delete", "-f", rbac, "--timeout=60s") })
+	t.Cleanup(func() { must(t, "kubectl", "delete", "-f", rbac, "--ignore-not-found", "--timeout=60s") })
 	token := strings.TrimSpace(must(t, "kubectl", "create", "token", "prometheus", "-n", "monitoring"))
 	get := func(url, token string) (int, string) {
 		t.Helper()

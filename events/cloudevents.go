@@ -42,6 +42,26 @@ type data struct {
 	Changes json.RawMessage `json:"changes,omitempty"`
 }
 
+// parseData reads a payload. What it returns shares the payload's memory.
+func parseData(b []byte) (d data, err error) {
+	cut, ok := cutObject(b)
+	if !ok || !json.Valid(b) {
+		return d, json.Unmarshal(b, &d)
+	}
+	for _, m := range cut {
+		switch string(m.name) {
+		case "object":
+			d.Object = m.value
+		case "changes":
+			d.Changes = m.value
+		default:
+			var all data // not d, which decoding would overwrite the payload by
+			return all, json.Unmarshal(b, &all)
+		}
+	}
+	return d, nil
+}
+
 // Wire is an event as a NATS message: subject, headers (one value each) and payload.
 type Wire struct {
 	Subject string
@@ -119,8 +139,8 @@ func Decode(w Wire, seq Sequence, stored time.Time) (Event, error) {
 	if err != nil {
 		return fail(headerTime, err)
 	}
-	var d data
-	if err := json.Unmarshal(w.Data, &d); err != nil {
+	d, err := parseData(w.Data)
+	if err != nil {
 		return fail("data", err)
 	}
 	e := Event{Sequence: seq, Stored: stored, Subject: subject, Time: at, Object: d.Object, Changes: d.Changes}

@@ -74,78 +74,60 @@ func Fold(prev State, e Event) (next State, changed bool) {
 	return next, true
 }
 
-type fields map[string]json.RawMessage
-
-func parse(b []byte) fields {
-	var f fields
-	if len(b) == 0 || json.Unmarshal(b, &f) != nil {
-		return nil
-	}
-	return f
-}
-
-func (f fields) bytes() json.RawMessage {
-	b, err := json.Marshal(f)
-	if err != nil { // cannot happen: every value came out of a parse
-		panic("events: marshalling parsed JSON: " + err.Error())
-	}
-	return b
-}
-
 var null = []byte("null")
 
 // withStatus is obj with the status, and its managed fields, of report.
 func withStatus(obj, report json.RawMessage) (json.RawMessage, bool) {
-	o, r := parse(obj), parse(report)
-	if o == nil || r == nil {
-		return nil, false
-	}
-	status, given := r["status"]
-	if !given {
+	_, o := parse(obj)
+	_, r := parse(report)
+	status := r.get("status")
+	if o == nil || status == nil {
 		return nil, false
 	}
 	if bytes.Equal(status, null) {
-		delete(o, "status")
-	} else {
-		o["status"] = status
+		status = nil
 	}
-	if entries := statusManagers(parse(r["metadata"])); entries != nil {
-		setStatusManagers(o, entries)
+	o = o.set("status", status)
+	if entries := statusManagers(r.get("metadata")); entries != nil {
+		o = o.setStatusManagers(entries)
 	}
 	return o.bytes(), true
 }
 
 // keepStatus is obj, with prev's status where obj does not speak of one.
 func keepStatus(prev, obj json.RawMessage) json.RawMessage {
-	o := parse(obj)
+	whole, o := parse(obj)
 	if o == nil {
 		return obj
 	}
-	if status, given := o["status"]; given {
-		if bytes.Equal(status, null) {
-			delete(o, "status")
+	if status := o.get("status"); status != nil {
+		if !bytes.Equal(status, null) {
+			return whole
 		}
-		return o.bytes()
+		return o.set("status", nil).bytes()
 	}
-	p := parse(prev)
-	if status, had := p["status"]; had {
-		o["status"] = status
-		if entries := statusManagers(parse(p["metadata"])); entries != nil {
-			setStatusManagers(o, entries)
-		}
+	_, p := parse(prev)
+	status := p.get("status")
+	if status == nil {
+		return whole
+	}
+	o = o.set("status", status)
+	if entries := statusManagers(p.get("metadata")); entries != nil {
+		o = o.setStatusManagers(entries)
 	}
 	return o.bytes()
 }
 
 // statusManagers picks the managedFields entries that belong to the status; nil where there are none.
-func statusManagers(meta fields) []json.RawMessage {
-	if !bytes.Contains(meta["managedFields"], []byte(`"subresource"`)) {
+func statusManagers(meta json.RawMessage) []json.RawMessage {
+	if !bytes.Contains(meta, []byte(`"subresource"`)) {
 		return nil
 	}
-	var all, own []json.RawMessage
-	if json.Unmarshal(meta["managedFields"], &all) != nil {
+	all, ok := parseArray(Member(meta, "managedFields"))
+	if !ok {
 		return nil
 	}
+	var own []json.RawMessage
 	for _, entry := range all {
 		if isStatusManager(entry) {
 			own = append(own, entry)
@@ -155,32 +137,27 @@ func statusManagers(meta fields) []json.RawMessage {
 }
 
 func isStatusManager(entry json.RawMessage) bool {
-	var s struct {
-		Subresource string `json:"subresource"`
-	}
-	return json.Unmarshal(entry, &s) == nil && s.Subresource == "status"
+	var subresource string
+	return json.Unmarshal(Member(entry, "subresource"), &subresource) == nil && subresource == "status"
 }
 
 // setStatusManagers replaces the status's managedFields entries of an object.
-func setStatusManagers(obj fields, entries []json.RawMessage) {
-	meta := parse(obj["metadata"])
+func (f fields) setStatusManagers(entries []json.RawMessage) fields {
+	_, meta := parse(f.get("metadata"))
 	if meta == nil {
-		return
+		return f
 	}
-	var all []json.RawMessage
-	if raw, ok := meta["managedFields"]; ok && json.Unmarshal(raw, &all) != nil {
-		return
-	}
-	kept := make([]json.RawMessage, 0, len(all)+len(entries))
-	for _, entry := range all {
-		if !isStatusManager(entry) {
-			kept = append(kept, entry)
+	var kept []json.RawMessage
+	if managed := meta.get("managedFields"); managed != nil {
+		all, ok := parseArray(managed)
+		if !ok {
+			return f
+		}
+		for _, entry := range all {
+			if !isStatusManager(entry) {
+				kept = append(kept, entry)
+			}
 		}
 	}
-	b, err := json.Marshal(append(kept, entries...))
-	if err != nil {
-		return
-	}
-	meta["managedFields"] = b
-	obj["metadata"] = meta.bytes()
+	return f.set("metadata", meta.set("managedFields", joinArray(kept, entries)).bytes())
 }

@@ -127,8 +127,8 @@ func TestFoldProperties(t *testing.T) {
 
 // foldInvariant says which rule a step breaks, "" where none.
 func foldInvariant(prev State, e Event, next State, changed bool) string {
-	status := func(s State) string { return string(parse(s.Object)["status"]) }
-	spec := func(s State) string { return string(parse(s.Object)["spec"]) }
+	status := func(s State) string { return string(Member(s.Object, "status")) }
+	spec := func(s State) string { return string(Member(s.Object, "spec")) }
 	switch {
 	case next.Newest() != e.Sequence:
 		return "the newest event is not on record"
@@ -149,7 +149,7 @@ func foldInvariant(prev State, e Event, next State, changed bool) string {
 	case e.Subject.Class == Desired && !e.IsDeletion() && !next.Exists():
 		return "desired, yet it does not exist"
 	case e.Subject.Class == Desired && !e.IsDeletion() && prev.Exists() && prev.UID == e.UID &&
-		parse(e.Object)["status"] == nil && parse(e.Object) != nil && status(prev) != status(next):
+		Member(e.Object, "status") == nil && Member(e.Object, "metadata") != nil && status(prev) != status(next):
 		return "the status did not stay"
 	case e.Subject.Class == Desired && !e.IsDeletion() && prev.UID != e.UID && next.Created != e.Sequence:
 		return "a new life began without being on record"

@@ -273,18 +273,14 @@ func ownersOf(s events.State) []string {
 	if !s.Exists() || !bytes.Contains(s.Object, []byte(`"ownerReferences"`)) {
 		return nil
 	}
-	var o struct {
-		Metadata struct {
-			OwnerReferences []struct {
-				UID string `json:"uid"`
-			} `json:"ownerReferences"`
-		} `json:"metadata"`
+	var refs []struct {
+		UID string `json:"uid"`
 	}
-	if json.Unmarshal(s.Object, &o) != nil { // an object that is not Kubernetes' has no owners
-		return nil
+	if json.Unmarshal(events.Member(events.Member(s.Object, "metadata"), "ownerReferences"), &refs) != nil {
+		return nil // an object that is not Kubernetes' has no owners
 	}
 	var out []string
-	for _, ref := range o.Metadata.OwnerReferences {
+	for _, ref := range refs {
 		if ref.UID != "" {
 			out = append(out, ref.UID)
 		}

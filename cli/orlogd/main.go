@@ -16,14 +16,7 @@ import (
 
 const defaultConfig = "/etc/orlog/orlogd.yaml"
 
-// gcPercent is how much garbage may pile up beside what lives. The API server's schemas and caches are most of what
-// lives: Go's default would hold 50 MiB more at rest, and GOGC still says otherwise where somebody sets it.
-const gcPercent = 50
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	if err := newCommand().Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "orlogd:", err)
 		os.Exit(1)
@@ -68,6 +61,12 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
+			if os.Getenv("GOGC") == "" { // else somebody knows better
+				debug.SetGCPercent(restPercent)
+				paced := make(chan struct{})
+				go func() { defer close(paced); paceCollector(ctx) }()
+				defer func() { stop(); <-paced }()
+			}
 			return run(ctx, o, logger)
 		},
 	}

@@ -3,15 +3,16 @@
 package systemtest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strconv"
-	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,30 +21,47 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 )
 
 // The benchmarks measure what a user waits for, from the API call to what the watch shows, beside the floor of
-// the same machine in the same run: runc alone, without a network. Run them with task bench; on a busy machine
-// only the ratios mean something.
+// the same machine in the same run: runc alone, without a network. Each gives the median of its own rounds, so they
+// are run once (-benchtime 1x). Run them with task bench; on a busy machine only the ratios mean something.
 
-// client is a Kubernetes client that lives in this process. The cluster's API listens inside a network namespace,
-// so its one thread is moved there while the connection is made.
+// client is a Kubernetes client that lives in this process.
 func client(b *testing.B) *kubernetes.Clientset {
 	b.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", the.kubeconfig)
-	if err != nil {
-		b.Fatal(err)
-	}
-	config.QPS = -1
-	config.Dial = dialInside
-	c, err := kubernetes.NewForConfig(config)
+	c, err := kubernetes.NewForConfig(clientConfig(b, ""))
 	if err != nil {
 		b.Fatal(err)
 	}
 	return c
 }
+
+// clientConfig is how to reach the API, which listens inside the cluster's network namespace, with connections of
+// its own and without a limit on requests. contentType "" is JSON.
+func clientConfig(b *testing.B, contentType string) *rest.Config {
+	b.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", the.kubeconfig)
+	if err != nil {
+		b.Fatal(err)
+	}
+	config.QPS, config.Dial, config.ContentType = -1, dialInside, contentType
+	if contentType != "" {
+		config.AcceptContentTypes = contentType + ",application/json"
+	}
+	return config
+}
+
+// median of at least one duration or number.
+func median[T cmp.Ordered](values []T) T {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func benchDeployment(b *testing.B, c *kubernetes.Clientset, replicas int32) {
 	b.Helper()
@@ -142,20 +160,22 @@ func runcFloor(b *testing.B) time.Duration {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o600); err != nil {
 		b.Fatal(err)
 	}
-	const runs = 10
-	begin := time.Now()
-	for i := range runs {
+	var took []time.Duration
+	for i := range 15 {
+		begin := time.Now()
 		if out, err := exec.Command(runcPath, "--root", filepath.Join(dir, "state"), "run", "--bundle", dir, the.id+strconv.Itoa(i)).CombinedOutput(); err != nil {
 			b.Fatalf("runc run: %v: %s", err, out)
 		}
+		took = append(took, time.Since(begin))
 	}
-	return time.Since(begin) / runs
+	return median(took)
 }
 
-func report(b *testing.B, total time.Duration, floor time.Duration, pods int) {
-	each := total / time.Duration(b.N)
-	b.ReportMetric(float64(each.Microseconds())/1000, "ms")
-	b.ReportMetric(float64(floor.Microseconds())/1000, "ms/bare-runc")
+// report gives the median of the rounds, each of which started so many pods, beside the floor.
+func report(b *testing.B, rounds []time.Duration, floor time.Duration, pods int) {
+	each := median(rounds)
+	b.ReportMetric(milliseconds(each), "ms")
+	b.ReportMetric(milliseconds(floor), "ms/bare-runc")
 	b.ReportMetric(float64(each)/float64(floor)/float64(pods), "x-runc/pod")
 	if pods > 1 {
 		b.ReportMetric(float64(pods)/each.Seconds(), "pods/s")
@@ -165,108 +185,81 @@ func report(b *testing.B, total time.Duration, floor time.Duration, pods int) {
 
 func BenchmarkOneReplicaUntilReady(b *testing.B) {
 	c, floor := client(b), runcFloor(b)
-	var total time.Duration
-	for range b.N {
+	var took []time.Duration
+	for range 11 {
 		begin := time.Now()
 		benchDeployment(b, c, 1)
 		untilReady(b, c, 1)
-		total += time.Since(begin)
+		took = append(took, time.Since(begin))
 		removeBench(b, c)
 	}
-	report(b, total, floor, 1)
+	report(b, took, floor, 1)
 }
 
 func BenchmarkScaleOneToFifty(b *testing.B) {
 	c, floor := client(b), runcFloor(b)
-	var up, down time.Duration
-	for range b.N {
+	var up, down []time.Duration
+	for range 5 {
 		benchDeployment(b, c, 1)
 		untilReady(b, c, 1)
 		begin := time.Now()
 		scaleTo(b, c, 50)
 		untilReady(b, c, 50)
-		up += time.Since(begin)
+		up = append(up, time.Since(begin))
 		begin = time.Now()
 		removeBench(b, c)
-		down += time.Since(begin)
+		down = append(down, time.Since(begin))
 	}
 	report(b, up, floor, 49)
-	b.ReportMetric(float64((down / time.Duration(b.N)).Milliseconds()), "ms/delete-50")
+	b.ReportMetric(milliseconds(median(down)), "ms/delete-50")
 }
 
 func BenchmarkKilledProcessUntilReady(b *testing.B) {
 	c, floor := client(b), runcFloor(b)
-	var total time.Duration
-	for range b.N {
+	var took []time.Duration
+	for range 11 {
 		benchDeployment(b, c, 1)
 		untilReady(b, c, 1)
-		list, err := c.CoreV1().Pods("default").List(context.Background(), metav1.ListOptions{LabelSelector: "app=bench"})
-		if err != nil {
-			b.Fatal(err)
-		}
-		p := list.Items[0]
-		pids, err := pidsOf(p)
-		if err != nil {
-			b.Fatal(err)
-		}
-		begin := time.Now()
-		if out, err := exec.Command("kill", append([]string{"-9"}, pids...)...).CombinedOutput(); err != nil {
-			b.Fatalf("kill: %v: %s", err, out)
-		}
-		w, err := c.CoreV1().Pods("default").Watch(context.Background(), metav1.ListOptions{LabelSelector: "app=bench", ResourceVersion: p.ResourceVersion})
-		if err != nil {
-			b.Fatal(err)
-		}
-		for e := range w.ResultChan() {
-			if q, ok := e.Object.(*corev1.Pod); ok && len(q.Status.ContainerStatuses) == 1 && q.Status.ContainerStatuses[0].RestartCount == 1 && ready(*q) {
-				break
-			}
-		}
-		total += time.Since(begin)
-		w.Stop()
+		took = append(took, killOne(b, c))
 		removeBench(b, c)
 	}
-	report(b, total, floor, 1)
+	report(b, took, floor, 1)
 }
 
-// BenchmarkIdle reports what the control plane and the agent hold and use while nothing happens.
-func BenchmarkIdle(b *testing.B) {
-	ticks := func(pid int) float64 {
-		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+// killOne kills the one pod's processes and returns how long it took until a watch said that it runs again and is
+// Ready.
+func killOne(b *testing.B, c *kubernetes.Clientset) time.Duration {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	list, err := c.CoreV1().Pods("default").List(ctx, metav1.ListOptions{LabelSelector: "app=bench"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	pids, err := pidsOf(list.Items[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	w, err := c.CoreV1().Pods("default").Watch(ctx, metav1.ListOptions{LabelSelector: "app=bench", ResourceVersion: list.ResourceVersion})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Stop()
+	begin := time.Now()
+	for _, pid := range pids {
+		n, err := strconv.Atoi(pid)
 		if err != nil {
 			b.Fatal(err)
 		}
-		f := strings.Fields(string(raw)[strings.LastIndexByte(string(raw), ')')+2:])
-		var sum float64
-		for _, n := range f[11:13] { // utime, stime
-			v, err := strconv.ParseFloat(n, 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			sum += v
-		}
-		return sum
-	}
-	const window = 10 * time.Second
-	for _, p := range []*process{the.orlogd, the.agent} {
-		pid := p.cmd.Process.Pid
-		before := ticks(pid)
-		time.Sleep(window)
-		b.ReportMetric((ticks(pid)-before)/window.Seconds(), p.name+"-%core") // a tick is 10 ms
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if err != nil {
-			b.Fatal(err)
-		}
-		for line := range strings.Lines(string(status)) {
-			if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
-				kib, err := strconv.ParseFloat(f[1], 64)
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.ReportMetric(kib/1024, p.name+"-MiB")
-			}
+		if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
+			b.Fatalf("kill %d: %v", n, err)
 		}
 	}
-	runtime.KeepAlive(the)
-	b.ReportMetric(0, "ns/op")
+	for e := range w.ResultChan() {
+		if p, ok := e.Object.(*corev1.Pod); ok && len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].RestartCount == 1 && ready(*p) {
+			return time.Since(begin)
+		}
+	}
+	b.Fatal("the watch ended before the pod was ready again")
+	return 0
 }

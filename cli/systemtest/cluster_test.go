@@ -125,13 +125,16 @@ func (c *cluster) packBusybox() error {
 	return err
 }
 
-func (c *cluster) startOrlogd() (err error) {
-	c.orlogd, err = c.spawn("orlogd", "--data-dir", filepath.Join(c.dir, "orlogd"), "--listen", "0.0.0.0:6443",
+func (c *cluster) spawnOrlogd() (*process, error) {
+	return c.spawn("orlogd", "--data-dir", filepath.Join(c.dir, "orlogd"), "--listen", "0.0.0.0:6443",
 		"--advertise-address", "198.51.100.1", "--kubeconfig", c.kubeconfig, "--node-kubeconfig", filepath.Join(c.dir, "node.kubeconfig"),
 		"--node-credentials", filepath.Join(c.dir, "node.nats"), "--integrator-credentials", filepath.Join(c.dir, "integrator.nats"), "--node-name", c.id,
 		"--metrics-listen", orlogdMetrics, "--trace-endpoint", traceEndpoint, "--trace-sampling", "0",
 		"--nats-listen", "0.0.0.0:4222", "--log-level", "debug")
-	if err != nil {
+}
+
+func (c *cluster) startOrlogd() (err error) {
+	if c.orlogd, err = c.spawnOrlogd(); err != nil {
 		return err
 	}
 	return c.await(90*time.Second, "readyz", func() error {

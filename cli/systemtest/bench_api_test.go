@@ -1,0 +1,210 @@
+//go:build system
+
+package systemtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+)
+
+const (
+	protobuf   = runtime.ContentTypeProtobuf
+	benchSpace = "bench"
+	listed     = 5000 // pods that the API benchmarks create and list
+)
+
+// BenchmarkAPI creates pods by ten clients at once, half of them by clients that speak protobuf and half by such
+// that speak JSON, and lists them all, as they are and as they were a moment ago. No scheduler feels called upon, so
+// that nothing but the API is measured.
+func BenchmarkAPI(b *testing.B) {
+	ctx, c := context.Background(), client(b)
+	benchNamespace(b, c)
+	floor := rawSyncs(b, 1024, time.Second)
+	var next atomic.Int64
+	create := func(contentType string) float64 {
+		begin := time.Now()
+		var group sync.WaitGroup
+		upTo := next.Load() + listed/2
+		for range 10 {
+			group.Go(func() {
+				own, err := kubernetes.NewForConfig(clientConfig(b, contentType))
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				for n := next.Add(1); n <= upTo; n = next.Add(1) {
+					if _, err := own.CoreV1().Pods(benchSpace).Create(ctx, benchPod(n), metav1.CreateOptions{}); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		group.Wait()
+		next.Store(upTo)
+		return listed / 2 / time.Since(begin).Seconds()
+	}
+	b.Run("create/protobuf", func(b *testing.B) { reportCreates(b, create(protobuf), floor) })
+	b.Run("create/json", func(b *testing.B) { reportCreates(b, create(runtime.ContentTypeJSON), floor) })
+	if b.Failed() {
+		b.FailNow()
+	}
+	list, err := c.CoreV1().Pods(benchSpace).List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	past := "/at/" + list.ResourceVersion
+	if err := c.CoreV1().Pods(benchSpace).Delete(ctx, benchPod(1).Name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil {
+		b.Fatal(err)
+	}
+	for _, format := range []struct{ name, contentType string }{{"json", runtime.ContentTypeJSON}, {"protobuf", protobuf}} {
+		b.Run("list/"+format.name, func(b *testing.B) {
+			now, size, bare := listPods(b, "", format.contentType)
+			before, _, _ := listPods(b, past, format.contentType)
+			b.ReportMetric(milliseconds(now), "ms")
+			b.ReportMetric(milliseconds(before), "ms/past")
+			b.ReportMetric(float64(before)/float64(now), "x-past")
+			b.ReportMetric(milliseconds(bare), "ms/bare-https")
+			b.ReportMetric(float64(size)/1e6, "MB/list")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+func reportCreates(b *testing.B, rate, floor float64) {
+	b.ReportMetric(rate, "creates/s")
+	b.ReportMetric(floor, "syncs/s")
+	b.ReportMetric(rate/floor, "x-raw")
+	b.ReportMetric(0, "ns/op")
+}
+
+// benchNamespace makes the namespace, waits until it may hold pods, and takes it away after the benchmark.
+func benchNamespace(b *testing.B, c *kubernetes.Clientset) {
+	b.Helper()
+	ctx := context.Background()
+	if _, err := c.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: benchSpace}}, metav1.CreateOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := c.CoreV1().Namespaces().Delete(ctx, benchSpace, metav1.DeleteOptions{}); err != nil {
+			b.Error(err)
+		}
+		err := the.await(2*time.Minute, "the namespace's end", func() error {
+			_, err := c.CoreV1().Namespaces().Get(ctx, benchSpace, metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				return nil
+			}
+			return fmt.Errorf("namespace %s: %w", benchSpace, err)
+		})
+		if err != nil {
+			b.Error(err)
+		}
+	})
+	if err := the.await(30*time.Second, "a service account", func() error {
+		_, err := c.CoreV1().ServiceAccounts(benchSpace).Get(ctx, "default", metav1.GetOptions{})
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// benchPod is an ordinary pod, about 1.5 KB of JSON with what admission and defaulting add.
+func benchPod(n int64) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("web-6d4cf56db6-%05d", n), Namespace: benchSpace,
+			Labels: map[string]string{"app": "web", "pod-template-hash": "6d4cf56db6"}},
+		Spec: corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{{Name: "web", Image: "registry.example/shop/web:1.4.2",
+			Ports: []corev1.ContainerPort{{ContainerPort: 8080}}, Env: []corev1.EnvVar{{Name: "SHOP", Value: "north"}},
+			Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")}}}}},
+	}
+}
+
+// listPods lists all pods of the benchmark at a place in the API's tree, and returns the median time until the last
+// byte is here, the size, and how long bare HTTPS takes for the same bytes.
+func listPods(b *testing.B, root, contentType string) (took time.Duration, size int, bare time.Duration) {
+	b.Helper()
+	config := clientConfig(b, contentType)
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	fetch := func(from *http.Client, url string) (time.Duration, []byte) {
+		req, err := http.NewRequest(http.MethodGet, url, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		req.Header.Set("Accept", contentType)
+		req.Header.Set("Accept-Encoding", "identity")
+		begin := time.Now()
+		resp, err := from.Do(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			b.Fatalf("%s: %s, %v: %.300s", url, resp.Status, err, body)
+		}
+		return time.Since(begin), body
+	}
+	url := config.Host + root + "/api/v1/namespaces/" + benchSpace + "/pods"
+	_, body := fetch(httpClient, url)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if _, err := io.Copy(w, bytes.NewReader(body)); err != nil {
+			b.Error(err)
+		}
+	}))
+	defer server.Close()
+	plain := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // our own server, for its speed
+	defer plain.CloseIdleConnections()
+	var ours, theirs []time.Duration
+	for range 11 {
+		t, _ := fetch(httpClient, url)
+		u, _ := fetch(plain, server.URL)
+		ours, theirs = append(ours, t), append(theirs, u)
+	}
+	return median(ours), len(body), median(theirs)
+}
+
+// rawSyncs is how many appends of so many bytes, each with fdatasync, one file takes in a second.
+func rawSyncs(b *testing.B, size int, window time.Duration) float64 {
+	b.Helper()
+	f, err := os.Create(filepath.Join(b.TempDir(), "raw"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	payload := bytes.Repeat([]byte("x"), size)
+	n, begin := 0, time.Now()
+	for time.Since(begin) < window {
+		if _, err := f.Write(payload); err != nil {
+			b.Fatal(err)
+		}
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+	return float64(n) / time.Since(begin).Seconds()
+}

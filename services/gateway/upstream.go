@@ -229,7 +229,8 @@ func serviceResolver(loopback string, informers informers.SharedInformerFactory)
 // travel outermost (before a request's path is understood).
 func (g *Gateway) handlerChain(api http.Handler, c *genericapiserver.Config) http.Handler {
 	inner := *c
-	inner.Authentication.Authenticator = rememberingAuthenticator{revokingAuthenticator{c.Authentication.Authenticator, g.settings.Ledger}}
+	verified := newCertificateMemory(c.Authentication.Authenticator) // who was revoked since is looked at each time
+	inner.Authentication.Authenticator = rememberingAuthenticator{revokingAuthenticator{verified, g.settings.Ledger}}
 	inner.Authorization.Authorizer = endpointsAuthorizer{c.Authorization.Authorizer}
 	h := genericapiserver.DefaultBuildHandlerChain(g.withAttribution(g.refuseLive(g.withMetrics(api))), &inner)
 	return g.settings.clients.recognise(g.withTravel(withIdentity(h)))

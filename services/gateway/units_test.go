@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	jsonserializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -183,5 +184,17 @@ func TestPKI(t *testing.T) {
 	}
 	if _, err := openPKI(dir, nil, time.Now); err == nil {
 		t.Error("a damaged authority was accepted")
+	}
+}
+
+// TestKindFinder holds it to upstream's reading of the same text.
+func TestKindFinder(t *testing.T) {
+	for _, text := range []string{`{"apiVersion":"v1","kind":"Pod","spec":{"kind":"x"}}`, `{"kind":"Lease","apiVersion":"coordination.k8s.io/v1"}`, `{"apiVersion":"v1"}`, `{}`,
+		`{"kind":3}`, `{ "kind" : "Pod", "apiVersion" : "v1" }`, `{"kind":"Pod","apiVersion":"a/b/c"}`, `[]`, ``, `{"kind":"Pod"`} {
+		got, err := kindFinder{}.Interpret([]byte(text))
+		want, wanted := jsonserializer.DefaultMetaFactory.Interpret([]byte(text))
+		if (err == nil) != (wanted == nil) || err == nil && *got != *want {
+			t.Errorf("%s: %v, %v; want %v, %v", text, got, err, want, wanted)
+		}
 	}
 }

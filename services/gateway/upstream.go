@@ -133,6 +133,7 @@ func (g *Gateway) configure(opts cpoptions.CompletedOptions) (*chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: generic configuration: %w", err)
 	}
+	findKindsFast(factory)
 	if g.settings.Tracer != nil {
 		generic.TracerProvider = sharedTracer{g.settings.Tracer}
 	}

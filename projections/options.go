@@ -32,8 +32,9 @@ type Options struct {
 	Patterns []string
 	// InMemory keeps the store in memory: it ends with the process. For tests and simulation.
 	InMemory bool
-	// CacheBytes (default 16 MiB) holds uncompressed blocks, MemTableBytes (default 8 MiB; two of them, four
-	// while events come faster than the disk takes them) the newest rows. Both are taken as they are needed.
+	// CacheBytes (default 16 MiB) holds uncompressed blocks, MemTableBytes (default 8 MiB, with History 32 MiB, which
+	// halves what compactions write again; two of them, four while events come faster than the disk takes them) the
+	// newest rows. Both are taken as they are needed.
 	CacheBytes, MemTableBytes int64
 	// Logger takes warnings; nil: slog.Default().
 	Logger *slog.Logger
@@ -47,6 +48,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MemTableBytes <= 0 {
 		o.MemTableBytes = 8 << 20
+		if o.History {
+			o.MemTableBytes = 32 << 20
+		}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -134,8 +134,7 @@ func benchPod(n int64) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("web-6d4cf56db6-%05d", n), Namespace: benchSpace,
 			Labels: map[string]string{"app": "web", "pod-template-hash": "6d4cf56db6"}},
-		Spec: corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{{Name: "web", Image: "registry.example/shop/web:1.4.2",
-			Ports: []corev1.ContainerPort{{ContainerPort: 8080}}, Env: []corev1.EnvVar{{Name: "SHOP", Value: "north"}},
+		Spec: corev1.PodSpec{SchedulerName: "nobody", AutomountServiceAccountToken: ptr.To(false), Containers: []corev1.Container{{Name: "web", Image: "registry.example/shop/web:1.4.2",
 			Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")}}}}},
 	}
 }

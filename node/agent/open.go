@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -92,11 +93,12 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 // are a courtesy and must not drown the API.
 func (o *Options) connect() (err error) {
 	config := rest.CopyConfig(o.Rest)
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
 	config.QPS = -1
 	if o.Client, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}
-	config = rest.CopyConfig(o.Rest)
+	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 50, 100
 	o.eventClient, err = kubernetes.NewForConfig(config)
 	return err

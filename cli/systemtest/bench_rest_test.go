@@ -3,7 +3,6 @@
 package systemtest
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"os"
@@ -61,27 +60,27 @@ func BenchmarkIdle(b *testing.B) {
 	removeBench(b, c)
 }
 
-// shimPIDs are the processes of this cluster's shims.
+// shimPIDs are the processes of this cluster's shims: each lives in its pod's folder.
 func shimPIDs(b *testing.B) []int {
 	b.Helper()
-	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	paths, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		b.Fatal(err)
 	}
 	var out []int
 	for _, path := range paths {
-		line, err := os.ReadFile(path)
-		if err != nil { // it has ended meanwhile
+		name, err := os.ReadFile(filepath.Join(path, "comm"))
+		if err != nil || strings.TrimSpace(string(name)) != "orlog-shim" { // an error: it has ended meanwhile
 			continue
 		}
-		words := bytes.Split(line, []byte{0})
-		if filepath.Base(string(words[0])) == "orlog-shim" && bytes.Contains(line, []byte(the.dir)) {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			if err != nil {
-				b.Fatal(err)
-			}
-			out = append(out, pid)
+		if home, err := os.Readlink(filepath.Join(path, "cwd")); err != nil || !strings.HasPrefix(home, the.dir) {
+			continue
 		}
+		pid, err := strconv.Atoi(filepath.Base(path))
+		if err != nil {
+			b.Fatal(err)
+		}
+		out = append(out, pid)
 	}
 	return out
 }

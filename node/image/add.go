@@ -17,12 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A layer is asked for this often, with this wait after the first failure, doubled after each other.
-const (
-	fetchAttempts = 3
-	fetchBackoff  = 200 * time.Millisecond
-)
-
 // Progress is how far adding an image has come.
 type Progress struct {
 	// Layer is the digest of the layer this is about.
@@ -36,6 +30,7 @@ type Progress struct {
 // add makes the image of an origin part of the store under the given normalised names; without names it is found
 // by its ID alone. report may be nil; it is called from several goroutines.
 func (s *Store) add(ctx context.Context, o origin, names []string, report func(Progress)) ([]Image, error) {
+	_, pulled := o.(*registry)
 	if report == nil {
 		report = func(Progress) {}
 	}
@@ -71,7 +66,7 @@ func (s *Store) add(ctx context.Context, o origin, names []string, report func(P
 	}
 	e := entry{
 		ID: r.manifest.Config.Digest, Manifest: r.digest, Digest: r.top, Chain: chain,
-		Size: int64(len(config)), Added: time.Now().UTC().Truncate(time.Second),
+		Size: int64(len(config)), Added: time.Now().UTC().Truncate(time.Second), Pulled: pulled,
 	}
 	for _, l := range r.manifest.Layers {
 		e.Size += l.Size
@@ -143,60 +138,90 @@ func chainIDs(layers []v1.Descriptor, diffs []digest.Digest) ([]digest.Digest, e
 }
 
 // addLayers fetches the layers that are missing, several at once, and unpacks them in order, each as soon as it and
-// all below it are there. All become visible at the end, after one sync for all.
+// all below it are there. All become visible at the end, after one sync for all. What was fetched when something fails
+// stays for the next try.
 func (s *Store) addLayers(ctx context.Context, o origin, layers []v1.Descriptor, diffs, chain []digest.Digest, report func(Progress)) error {
 	stage, err := os.MkdirTemp(filepath.Join(s.dir, "tmp"), "add-")
 	if err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
 	defer os.RemoveAll(stage)
-	fetched := make([]chan string, len(layers)) // the path of the blob
-	group, ctx := errgroup.WithContext(ctx)
-	var missing []int
-	for i := range layers {
-		if _, err := os.Stat(s.layerPath(chain[i])); err == nil {
-			report(Progress{Layer: layers[i].Digest.String(), Done: layers[i].Size, Total: layers[i].Size, Unpacked: true})
-			continue
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("image: layer: %w", err)
+	missing, downloads, err := s.missing(o, layers, chain, stage, report)
+	defer func() {
+		for _, d := range downloads {
+			d.close()
 		}
-		missing = append(missing, i)
-		fetched[i] = make(chan string, 1)
+	}()
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, i := range missing {
 		group.Go(func() error {
-			path, err := s.fetch(ctx, o, layers[i], stage, report)
-			fetched[i] <- path
+			err := s.fetch(ctx, o, downloads[i], report)
+			downloads[i].fetched <- err == nil
 			return err
 		})
 	}
-	if len(missing) == 0 {
-		return group.Wait()
-	}
-	group.Go(func() error {
-		parents := make([]string, 0, len(layers))
-		for i := range layers {
-			path := s.layerPath(chain[i])
-			if fetched[i] != nil {
-				blob := <-fetched[i]
-				if blob == "" {
-					return nil // fetch's error ends the group
-				}
-				path = filepath.Join(stage, chain[i].Encoded())
-				if err := unpack(ctx, blob, path, layers[i].MediaType, diffs[i], parents); err != nil {
-					return fmt.Errorf("image: layer %s: %w", layers[i].Digest, err)
-				}
-				if err := os.Remove(blob); err != nil {
-					return fmt.Errorf("image: %w", err)
-				}
-				report(Progress{Layer: layers[i].Digest.String(), Done: layers[i].Size, Total: layers[i].Size, Unpacked: true})
-			}
-			parents = append(parents, path)
-		}
-		return nil
-	})
+	group.Go(func() error { return s.unpackAll(ctx, layers, diffs, chain, downloads, stage, report) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	return s.publish(stage, chain, missing)
+	if err := s.publish(stage, chain, missing); err != nil {
+		return err
+	}
+	for _, d := range downloads {
+		if err := d.remove(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// missing finds the layers that are not there, by position, and begins the download of each.
+func (s *Store) missing(o origin, layers []v1.Descriptor, chain []digest.Digest, stage string, report func(Progress)) ([]int, map[int]*download, error) {
+	var missing []int
+	downloads := map[int]*download{}
+	for i, l := range layers {
+		_, err := os.Stat(s.layerPath(chain[i]))
+		switch {
+		case err == nil:
+			report(Progress{Layer: l.Digest.String(), Done: l.Size, Total: l.Size, Unpacked: true})
+			continue
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, downloads, fmt.Errorf("image: layer: %w", err)
+		}
+		d, err := s.beginDownload(o, l, stage)
+		if err != nil {
+			return nil, downloads, err
+		}
+		missing, downloads[i] = append(missing, i), d
+		report(Progress{Layer: l.Digest.String(), Total: l.Size})
+	}
+	return missing, downloads, nil
+}
+
+// unpackAll unpacks the layers that are being fetched into stage, lowest first.
+func (s *Store) unpackAll(ctx context.Context, layers []v1.Descriptor, diffs, chain []digest.Digest, downloads map[int]*download, stage string, report func(Progress)) error {
+	parents := make([]string, 0, len(layers))
+	for i, l := range layers {
+		path := s.layerPath(chain[i])
+		if d := downloads[i]; d != nil {
+			if !<-d.fetched {
+				return nil // fetch's error ends the group
+			}
+			path = filepath.Join(stage, chain[i].Encoded())
+			if err := unpack(ctx, d.file.Name(), path, l.MediaType, diffs[i], parents); err != nil {
+				if errors.Is(err, ErrHostile) || errors.Is(err, ErrCorrupt) {
+					err = errors.Join(err, d.remove()) // nobody will want these bytes again
+				}
+				return fmt.Errorf("image: layer %s: %w", l.Digest, err)
+			}
+			report(Progress{Layer: l.Digest.String(), Done: l.Size, Total: l.Size, Unpacked: true})
+		}
+		parents = append(parents, path)
+	}
+	return nil
 }
 
 // publish moves finished layers to their places, after their content is on the disk.
@@ -218,67 +243,4 @@ func (s *Store) publish(stage string, chain []digest.Digest, missing []int) erro
 		}
 	}
 	return syncDir(filepath.Join(s.dir, "layers"))
-}
-
-// fetch gets a layer, trying again where that may help: a connection that breaks need not cost the other layers.
-// It returns the path of the verified blob in dir, "" with an error.
-func (s *Store) fetch(ctx context.Context, o origin, d v1.Descriptor, dir string, report func(Progress)) (string, error) {
-	wait := fetchBackoff
-	for attempt := 1; ; attempt++ {
-		path, err := s.fetchOnce(ctx, o, d, dir, report)
-		if !errors.Is(err, ErrUnavailable) || attempt == fetchAttempts {
-			return path, err
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return "", err
-		}
-		wait *= 2
-	}
-}
-
-func (s *Store) fetchOnce(ctx context.Context, o origin, d v1.Descriptor, dir string, report func(Progress)) (string, error) {
-	select {
-	case s.downloads <- struct{}{}:
-		defer func() { <-s.downloads }()
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-	r, err := o.blob(ctx, d)
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	f, err := os.CreateTemp(dir, "blob-")
-	if err != nil {
-		return "", fmt.Errorf("image: %w", err)
-	}
-	defer f.Close()
-	verifier := d.Digest.Verifier()
-	meter := &meter{progress: Progress{Layer: d.Digest.String(), Total: d.Size}, report: report}
-	n, err := io.Copy(io.MultiWriter(f, verifier, meter), io.LimitReader(r, d.Size+1))
-	if err != nil {
-		return "", fmt.Errorf("image: layer %s: %w", d.Digest, classify(err))
-	}
-	if n != d.Size || !verifier.Verified() {
-		return "", fmt.Errorf("image: %w: layer %s: its %d bytes do not match its digest and size %d", ErrCorrupt, d.Digest, n, d.Size)
-	}
-	return f.Name(), nil
-}
-
-// meter reports bytes as they are written, every megabyte and at the end.
-type meter struct {
-	progress Progress
-	told     int64
-	report   func(Progress)
-}
-
-func (m *meter) Write(p []byte) (int, error) {
-	m.progress.Done += int64(len(p))
-	if m.progress.Done-m.told >= 1<<20 || m.progress.Done == m.progress.Total {
-		m.told = m.progress.Done
-		m.report(m.progress)
-	}
-	return len(p), nil
 }

@@ -11,7 +11,8 @@
 //	blobs/sha256/    manifests and configurations
 //	layers/<chain>/  unpacked layers; chain is the digest of the layer and all below it (the OCI chain ID), because
 //	                 directories that a layer only implies take their owner and mode from the layers below
-//	tmp/             downloads and layers in the making; anything here may vanish when nobody is adding
+//	partial/<digest> layers on their way from a registry; an interrupted pull's wait here for the next try
+//	tmp/             other downloads and layers in the making; anything here may vanish when nobody is adding
 //	lock, adding     flocks, see lock.go: the agent and the command line use one directory at the same time
 //
 // Layers are compressed blobs only until they are unpacked: nothing needs them afterwards.

@@ -28,6 +28,7 @@ type entry struct {
 	Size     int64           `json:"size"`   // bytes of configuration and layers as they came
 	Chain    []digest.Digest `json:"chain"`  // chain IDs of the layers, lowest first
 	Added    time.Time       `json:"added"`
+	Pulled   bool            `json:"pulled,omitempty"` // from a registry, which could give it again
 }
 
 func (s *Store) readIndex() (*index, error) {

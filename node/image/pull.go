@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -26,6 +27,9 @@ type PullOptions struct {
 	PlainHTTP []string
 	// Transport replaces how requests are made. Default: the client's own, which honours HTTPS_PROXY.
 	Transport http.RoundTripper
+	// Mirrors are asked before a registry itself, in this order, by the registry's host ("docker.io"). Each is a host
+	// or host:port, perhaps with a path that its repositories are below; "http://" before it is for one without TLS.
+	Mirrors map[string][]string
 	// Progress is told how far it is, from several goroutines. It must not block.
 	Progress func(Progress)
 }
@@ -59,14 +63,37 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (Image, err
 	return img, nil
 }
 
+// pull asks the mirrors, then the registry itself, whose error is the one that counts.
 func (s *Store) pull(ctx context.Context, named reference.Named, o PullOptions, credentials []credential, report func(Progress)) (Image, error) {
-	reg, err := newRegistry(named, o)
+	var failed []string
+	for _, m := range append(slices.Clone(o.Mirrors[reference.Domain(named)]), "") {
+		img, err := s.pullFrom(ctx, m, named, o, credentials, report)
+		switch {
+		case err == nil:
+			return img, nil
+		case m == "" && len(failed) > 0:
+			return Image{}, fmt.Errorf("%w (before that %s)", err, strings.Join(failed, "; "))
+		case m == "" || ctx.Err() != nil:
+			return Image{}, err
+		}
+		failed = append(failed, fmt.Sprintf("mirror %s: %v", m, err))
+	}
+	panic("unreachable: the registry itself is last")
+}
+
+// pullFrom pulls from one place, with each credential that fits it.
+func (s *Store) pullFrom(ctx context.Context, mirror string, named reference.Named, o PullOptions, credentials []credential, report func(Progress)) (Image, error) {
+	reg, err := newRegistry(mirror, named, o)
 	if err != nil {
 		return Image{}, err
 	}
 	// Several secrets may name one registry, and not all need to be right.
 	var refused error
-	for _, auth := range candidates(credentials, reference.Domain(named), reference.Path(named)) {
+	host := reference.Domain(named)
+	if mirror != "" {
+		host = reg.ref.Context().RegistryStr()
+	}
+	for _, auth := range candidates(credentials, host, reference.Path(named)) {
 		origin, err := reg.as(auth)
 		if err != nil {
 			return Image{}, err
@@ -85,20 +112,31 @@ func (s *Store) pull(ctx context.Context, named reference.Named, o PullOptions, 
 	return Image{}, refused
 }
 
+const userAgent = "orlog"
+
 // registry is the origin of images in a registry.
 type registry struct {
 	ref       name.Reference
 	want      digest.Digest // "" for a tag
 	transport http.RoundTripper
+	auth      authn.Authenticator
 	puller    *remote.Puller // keeps tokens and connections of one credential
 }
 
-func newRegistry(named reference.Named, o PullOptions) (*registry, error) {
+// newRegistry is where an image is: its own registry or, where that is not "", a mirror of it.
+func newRegistry(mirror string, named reference.Named, o PullOptions) (*registry, error) {
+	text, host, plain := named.String(), reference.Domain(named), false
+	if mirror != "" {
+		mirror, plain = strings.CutPrefix(mirror, "http://")
+		mirror = strings.TrimSuffix(strings.TrimPrefix(mirror, "https://"), "/")
+		text = mirror + "/" + strings.TrimPrefix(text, host+"/")
+		host, _, _ = strings.Cut(mirror, "/")
+	}
 	var options []name.Option
-	if slices.Contains(o.PlainHTTP, reference.Domain(named)) {
+	if plain || slices.Contains(o.PlainHTTP, host) {
 		options = append(options, name.Insecure)
 	}
-	ref, err := name.ParseReference(named.String(), options...)
+	ref, err := name.ParseReference(text, options...)
 	if err != nil {
 		return nil, fmt.Errorf("image: %w: %w", ErrInvalidName, err)
 	}
@@ -114,7 +152,7 @@ func newRegistry(named reference.Named, o PullOptions) (*registry, error) {
 
 // as is the same registry with the given credentials.
 func (r *registry) as(auth authn.Authenticator) (*registry, error) {
-	options := []remote.Option{remote.WithAuth(auth), remote.WithUserAgent("orlog")}
+	options := []remote.Option{remote.WithAuth(auth), remote.WithUserAgent(userAgent)}
 	if r.transport != nil {
 		options = append(options, remote.WithTransport(r.transport))
 	}
@@ -123,7 +161,7 @@ func (r *registry) as(auth authn.Authenticator) (*registry, error) {
 		return nil, fmt.Errorf("image: registry client: %w", err)
 	}
 	other := *r
-	other.puller = puller
+	other.auth, other.puller = auth, puller
 	return &other, nil
 }
 
@@ -140,7 +178,12 @@ func (r *registry) document(ctx context.Context, d digest.Digest) ([]byte, error
 }
 
 func (r *registry) manifest(ctx context.Context, ref name.Reference) ([]byte, error) {
-	got, err := r.puller.Get(ctx, ref)
+	live, cancel := context.WithTimeoutCause(ctx, stallAfter, errStalled)
+	defer cancel()
+	got, err := r.puller.Get(live, ref)
+	if err != nil && ctx.Err() == nil && live.Err() != nil {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, errStalled)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("image: manifest: %w", classify(err))
 	}

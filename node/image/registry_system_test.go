@@ -34,12 +34,13 @@ type testRegistry struct {
 	spoil atomic.Pointer[func(w http.ResponseWriter, r *http.Request) (handled bool)]
 	mu    sync.Mutex
 	blobs map[string]int // downloads by digest
+	real  http.Handler
 }
 
 func newRegistryServer(t *testing.T) *testRegistry {
 	t.Helper()
 	reg := &testRegistry{blobs: map[string]int{}}
-	real := ociregistry.New(ociregistry.Logger(log.New(io.Discard, "", 0)))
+	reg.real = ociregistry.New(ociregistry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if spoil := reg.spoil.Load(); spoil != nil && (*spoil)(w, r) {
 			return
@@ -49,7 +50,7 @@ func newRegistryServer(t *testing.T) *testRegistry {
 			reg.blobs[digest]++
 			reg.mu.Unlock()
 		}
-		real.ServeHTTP(w, r)
+		reg.real.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
 	reg.host = strings.TrimPrefix(server.URL, "http://")

@@ -13,7 +13,8 @@ import (
 
 // Remove takes a name away, any spelling of it; an ID takes all names of its image. What no other image shares is
 // deleted, except layers in inUse, the directories that containers are mounted on (as in Image.Layers): those go with
-// a later Remove or Collect. ErrNotFound if there is no such image, ErrInUse if ref is an ID and inUse has its layers.
+// a later Remove or Collect. ErrNotFound if there is no such image, ErrInUse if ref is an ID and inUse has its uppermost
+// layer.
 func (s *Store) Remove(ctx context.Context, ref string, inUse map[string]bool) error {
 	err := s.changeIndex(func(x *index) error {
 		i, err := x.find(ref)
@@ -28,10 +29,9 @@ func (s *Store) Remove(ctx context.Context, ref string, inUse map[string]bool) e
 			x.Images = append(x.Images[:i], x.Images[i+1:]...)
 			return nil
 		}
-		for _, chain := range gone.Chain {
-			if inUse[s.layerPath(chain)] {
-				return fmt.Errorf("image: %w: %s", ErrInUse, ref)
-			}
+		// Its lower layers may be others' too; the uppermost, named by all below it, is this image's.
+		if n := len(gone.Chain); n > 0 && inUse[s.layerPath(gone.Chain[n-1])] {
+			return fmt.Errorf("image: %w: %s", ErrInUse, ref)
 		}
 		var rest []entry
 		for _, e := range x.Images {
@@ -49,8 +49,14 @@ func (s *Store) Remove(ctx context.Context, ref string, inUse map[string]bool) e
 }
 
 // Collect deletes layers and blobs that no image in the index needs and that are not in inUse, and what interrupted
-// pulls left. While somebody adds an image it does nothing: what is garbage now is garbage later.
+// pulls left and nobody has gone on with for a day. While somebody adds an image it does nothing: what is garbage now
+// is garbage later.
 func (s *Store) Collect(ctx context.Context, inUse map[string]bool) error {
+	return s.collect(ctx, inUse, false)
+}
+
+// collect is Collect; pressed: what interrupted pulls left goes at once.
+func (s *Store) collect(ctx context.Context, inUse map[string]bool, pressed bool) error {
 	unlock, err := s.tryLockCollecting()
 	if err != nil || unlock == nil {
 		return err
@@ -78,6 +84,13 @@ func (s *Store) Collect(ctx context.Context, inUse map[string]bool) error {
 	}
 	if err == nil {
 		err = s.sweep(ctx, trash, func(string) bool { return false }, "")
+	}
+	if err == nil {
+		age := keepPartial
+		if pressed {
+			age = 0
+		}
+		err = s.sweepPartial(age)
 	}
 	return err
 }

@@ -40,8 +40,10 @@ type Image struct {
 	Digested string
 	// Size is the bytes of configuration and layers as they came, compressed or not.
 	Size int64
-	// Added is when it was pulled or loaded.
-	Added time.Time
+	// Added is when it was pulled or loaded. LastUsed is when a container last used it, Added where none has.
+	Added, LastUsed time.Time
+	// Pulled: it came from a registry.
+	Pulled bool
 	// Config is how to run it.
 	Config v1.ImageConfig
 	// Layers are the directories of its layers, lowest first, to be used read-only.
@@ -54,7 +56,7 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image: %w", err)
 	}
-	for _, d := range []string{"", "blobs", "blobs/sha256", "layers", "tmp"} {
+	for _, d := range []string{"", "blobs", "blobs/sha256", "layers", "partial", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("image: %w", err)
 		}
@@ -129,6 +131,19 @@ func (s *Store) Tag(ctx context.Context, ref, name string) (Image, error) {
 	return s.image(e)
 }
 
+// Used notes that a container uses the image with that ID. The configuration's time is where that is kept: the index
+// need not be written for it.
+func (s *Store) Used(id string, now time.Time) error {
+	d := digest.Digest(id)
+	if err := check(d); err != nil {
+		return err
+	}
+	if err := os.Chtimes(s.blobPath(d), now, now); err != nil {
+		return fmt.Errorf("image: noting the use of %s: %w", id, err)
+	}
+	return nil
+}
+
 // image completes an entry with what is in its configuration.
 func (s *Store) image(e entry) (Image, error) {
 	config, err := s.config(e.ID)
@@ -137,7 +152,10 @@ func (s *Store) image(e entry) (Image, error) {
 	}
 	img := Image{
 		Ref: e.Ref, ID: e.ID.String(), Digest: e.Digest.String(), Digested: e.digested(),
-		Size: e.Size, Added: e.Added, Config: config,
+		Size: e.Size, Added: e.Added, LastUsed: e.Added, Pulled: e.Pulled, Config: config,
+	}
+	if info, err := os.Stat(s.blobPath(e.ID)); err == nil && info.ModTime().After(e.Added) {
+		img.LastUsed = info.ModTime()
 	}
 	for _, chain := range e.Chain {
 		img.Layers = append(img.Layers, s.layerPath(chain))

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"os/signal"
 	"strings"
@@ -21,6 +19,7 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/orlog-io/orlog/node/image"
+	"github.com/orlog-io/orlog/node/runc"
 )
 
 // systemImages is where an installed node keeps its images.
@@ -159,31 +158,6 @@ func newLoadCommand(open openStore, streams genericiooptions.IOStreams) *cobra.C
 	}
 }
 
-func newPullCommand(open openStore, streams genericiooptions.IOStreams) *cobra.Command {
-	var plain []string
-	c := &cobra.Command{
-		Use:   "pull IMAGE",
-		Short: "Get an image from its registry",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := open()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible(c)
-			defer stop()
-			img, err := s.Pull(ctx, args[0], image.PullOptions{PlainHTTP: plain})
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(streams.Out, "pulled %s (%s)\n", img.Ref, units.HumanSize(float64(img.Size)))
-			return err
-		},
-	}
-	c.Flags().StringSliceVar(&plain, "plain-http", nil, "registry (host:port) to reach without TLS, repeatable; those on loopback are anyway")
-	return c
-}
-
 func newListCommand(open openStore, streams genericiooptions.IOStreams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls",
@@ -230,7 +204,11 @@ func newRemoveCommand(open openStore, streams genericiooptions.IOStreams) *cobra
 			if err != nil {
 				return err
 			}
-			used, err := mountedLayers(images)
+			var layers []string
+			for _, i := range images {
+				layers = append(layers, i.Layers...)
+			}
+			used, err := runc.MountedLayers(layers)
 			if err != nil {
 				return err
 			}
@@ -245,21 +223,4 @@ func newRemoveCommand(open openStore, streams genericiooptions.IOStreams) *cobra
 			return nil
 		},
 	}
-}
-
-// mountedLayers are the layers that some container's overlay is mounted on, as the kernel tells.
-func mountedLayers(images []image.Image) (map[string]bool, error) {
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	used := map[string]bool{}
-	for _, i := range images {
-		for _, l := range i.Layers {
-			if bytes.Contains(mounts, []byte(l)) {
-				used[l] = true
-			}
-		}
-	}
-	return used, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/orlog-io/orlog/cli/settings"
 	"github.com/orlog-io/orlog/node/agent"
+	"github.com/orlog-io/orlog/node/image"
 )
 
 // AddFlags declares the settings that are an agent's alone. Read needs node-name, service-cidr and
@@ -27,6 +28,9 @@ func AddFlags(f *pflag.FlagSet) {
 	f.String("nft-table", "orlog", "what the names of the nftables tables begin with")
 	f.String("cgroup-root", "/orlog", "cgroup that holds all pods")
 	f.StringSlice("plain-http", nil, "registries (host:port) to reach without TLS, besides those on loopback")
+	f.StringSlice("registry-mirror", nil, "REGISTRY=MIRROR: where to look for images before the registry itself; http://MIRROR for one without TLS")
+	f.Bool("seccomp-default", false, "confine containers that ask for no seccomp profile by RuntimeDefault")
+	addGarbageFlags(f)
 }
 
 // Read makes an agent's options from the settings. Errors name the setting.
@@ -34,7 +38,7 @@ func Read(s *settings.Settings, dataDir string, logger *slog.Logger) (o agent.Op
 	o = agent.Options{
 		NodeName: s.String("node-name"), PodCIDR: s.String("pod-cidr"), ClusterCIDR: s.String("cluster-cidr"), ServiceCIDR: s.String("service-cidr"),
 		ClusterDNS: s.String("cluster-dns"), ClusterDomain: s.String("cluster-domain"), Bridge: s.String("bridge"), Table: s.String("nft-table"),
-		CgroupRoot: s.String("cgroup-root"), PlainHTTP: s.Strings("plain-http"), Logger: logger,
+		CgroupRoot: s.String("cgroup-root"), PlainHTTP: s.Strings("plain-http"), SeccompDefault: s.Bool("seccomp-default"), Logger: logger,
 	}
 	if o.NodeName, err = NodeName(s); err != nil {
 		return o, err
@@ -48,6 +52,12 @@ func Read(s *settings.Settings, dataDir string, logger *slog.Logger) (o agent.Op
 	}
 	if o.BinDir, err = filepath.Abs(cmp.Or(s.String("bin-dir"), filepath.Dir(self))); err != nil {
 		return o, fmt.Errorf("bin-dir: %w", err)
+	}
+	if o.Mirrors, err = image.ParseMirrors(s.Strings("registry-mirror")); err != nil {
+		return o, fmt.Errorf("registry-mirror: %w", err)
+	}
+	if err := readGarbage(s, &o); err != nil {
+		return o, err
 	}
 	for _, name := range []string{"pod-cidr", "cluster-cidr", "service-cidr"} {
 		if _, err := netip.ParsePrefix(s.String(name)); err != nil {

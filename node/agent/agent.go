@@ -12,6 +12,7 @@ import (
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/tracing"
 	"github.com/orlog-io/orlog/node/agent/outbox"
+	"github.com/orlog-io/orlog/node/image"
 	"github.com/orlog-io/orlog/node/probe"
 	"github.com/orlog-io/orlog/node/stats"
 	"github.com/orlog-io/orlog/node/volume"
@@ -35,6 +36,9 @@ type Agent struct {
 	starts chan struct{} // one token for each pod that may start at once
 	pulls  chan struct{}
 	admits sync.Mutex
+
+	imageUse sync.RWMutex // see image.Collector.Guard
+	images   *image.Collector
 
 	mu       sync.Mutex
 	workers  map[string]*worker // by pod uid
@@ -98,6 +102,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.spawn("catching up", func() error { return a.catchUp(ctx) })
 	a.spawn("housekeeping", func() error { return a.housekeeping(ctx) })
+	a.spawn("garbage", func() error { return a.collectGarbage(ctx) })
+	if a.images != nil {
+		a.spawn("unused images", func() error { a.images.Run(ctx); return nil })
+	}
 	a.spawn("node", func() error { return a.reportNode(ctx) })
 	if a.o.Volatile != nil {
 		a.spawn("heartbeat", func() error { return a.heartbeat(ctx) })

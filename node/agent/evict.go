@@ -25,8 +25,12 @@ func (a *Agent) housekeeping(ctx context.Context) error {
 				}
 			}
 		}
-		if memory, _, _ := pressures(a.o.DataDir); memory {
+		memory, disk, _ := pressures(a.o.DataDir)
+		if memory {
 			a.relieveMemory()
+		}
+		if disk && a.images != nil {
+			a.images.Press()
 		}
 	}
 	return nil

@@ -13,25 +13,29 @@ import (
 type imageStore struct {
 	*image.Store
 	plainHTTP []string
+	mirrors   map[string][]string
 	transport http.RoundTripper // to registries
 }
 
 // Get returns an image that is in the store.
 func (s imageStore) Get(ref string) (Image, bool, error) {
 	img, here, err := s.Store.Get(ref)
-	return imageOf(img), here, invalid(err)
+	return imageOf(img), here, known(err)
 }
 
 // Pull fetches an image into the store.
-func (s imageStore) Pull(ctx context.Context, ref string, dockerConfigs [][]byte) (Image, error) {
-	img, err := s.Store.Pull(ctx, ref, image.PullOptions{DockerConfigs: dockerConfigs, PlainHTTP: s.plainHTTP, Transport: s.transport})
-	return imageOf(img), invalid(err)
+func (s imageStore) Pull(ctx context.Context, ref string, dockerConfigs [][]byte, progress func(image.Progress)) (Image, error) {
+	img, err := s.Store.Pull(ctx, ref, image.PullOptions{DockerConfigs: dockerConfigs, PlainHTTP: s.plainHTTP, Mirrors: s.mirrors, Transport: s.transport, Progress: progress})
+	return imageOf(img), known(err)
 }
 
-// invalid marks the error that no retry helps against.
-func invalid(err error) error {
-	if errors.Is(err, image.ErrInvalidName) {
+// known marks the errors that pods have reasons of their own for.
+func known(err error) error {
+	switch {
+	case errors.Is(err, image.ErrInvalidName):
 		return fmt.Errorf("%w: %w", ErrInvalidImage, err)
+	case errors.Is(err, image.ErrUnavailable):
+		return fmt.Errorf("%w: %w", ErrRegistryUnavailable, err)
 	}
 	return err
 }

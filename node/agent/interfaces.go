@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"syscall"
 
+	"github.com/orlog-io/orlog/node/image"
 	"github.com/orlog-io/orlog/node/runc"
 )
 
@@ -44,13 +45,18 @@ type Image struct {
 type Images interface {
 	// Get returns an image that is here.
 	Get(ref string) (Image, bool, error)
-	// Pull fetches an image. Errors match ErrInvalidImage where the reference makes no sense.
-	// dockerConfigs are contents of image pull secrets.
-	Pull(ctx context.Context, ref string, dockerConfigs [][]byte) (Image, error)
+	// Pull fetches an image. Errors match ErrInvalidImage where the reference makes no sense, ErrRegistryUnavailable
+	// where the registry cannot be reached or does not work. dockerConfigs are contents of image pull secrets. progress
+	// is told of each layer, from several goroutines, and must not block.
+	Pull(ctx context.Context, ref string, dockerConfigs [][]byte, progress func(image.Progress)) (Image, error)
 }
 
-// ErrInvalidImage: the reference is not one.
-var ErrInvalidImage = errors.New("invalid image name")
+var (
+	// ErrInvalidImage: the reference is not one.
+	ErrInvalidImage = errors.New("invalid image name")
+	// ErrRegistryUnavailable: the registry cannot be reached or does not work; later it may.
+	ErrRegistryUnavailable = errors.New("registry is unavailable")
+)
 
 // Attachment is a pod's place in the network.
 type Attachment struct {

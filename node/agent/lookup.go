@@ -21,21 +21,23 @@ import (
 type public struct {
 	netNS      string
 	connected  bool
+	down       bool
 	containers map[string]attempt
 }
 
-// attempt is the newest attempt of a container: its number and ID, and why there is none.
+// attempt is the newest attempt of a container: its number, ID and image, and why there is none.
 type attempt struct {
-	id      string
-	number  int
-	waiting string
+	id             string
+	number         int
+	image, imageID string
+	waiting        string
 }
 
 // publish lets other goroutines see the record as it is now.
 func (w *worker) publish() {
-	p := public{netNS: w.rec.NetNS, connected: w.rec.Connected, containers: map[string]attempt{}}
+	p := public{netNS: w.rec.NetNS, connected: w.rec.Connected, down: w.rec.Down, containers: map[string]attempt{}}
 	for name, c := range w.rec.Containers {
-		at := attempt{id: c.ID, number: c.Attempt}
+		at := attempt{id: c.ID, number: c.Attempt, image: c.Image, imageID: c.ImageID}
 		if c.Trouble != nil {
 			at.waiting = c.Trouble.Reason
 		}

@@ -61,7 +61,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Images = imageStore{images, o.PlainHTTP, countingTransport{o.metrics.pullBytes}}
+	o.Images = imageStore{images, o.PlainHTTP, o.Mirrors, countingTransport{o.metrics.pullBytes}}
 	n, err := openNetwork(ctx, o)
 	if err != nil {
 		return nil, err
@@ -77,6 +77,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a.images = a.collector(images)
 	s, err := a.openServices()
 	if err != nil {
 		return nil, err
@@ -135,7 +136,7 @@ func closeAll(parts []part) error {
 
 func openRuntime(o Options) (*runc.Runtime, error) {
 	return runc.New(runc.Options{Dir: filepath.Join(o.DataDir, "runc"), RuncPath: filepath.Join(o.BinDir, "runc"),
-		ShimPath: filepath.Join(o.BinDir, "orlog-shim"), Warn: o.Logger.Warn})
+		ShimPath: filepath.Join(o.BinDir, "orlog-shim"), LogMaxSize: o.LogMaxSize, LogFiles: o.LogFiles, Warn: o.Logger.Warn})
 }
 
 func openNetwork(ctx context.Context, o Options) (*network.Manager, error) {

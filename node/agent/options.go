@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/node/image"
 	"github.com/orlog-io/orlog/projections"
 )
 
@@ -47,8 +48,19 @@ type Options struct {
 	eventClient kubernetes.Interface
 	// Tunnel is where the node's HTTP API (logs, exec, attach, port-forward) is served; nil: it is not.
 	Tunnel events.Tunnel
-	// PlainHTTP names registries that speak HTTP without TLS.
+	// PlainHTTP names registries that speak HTTP without TLS. Mirrors are asked before a registry itself, by its host.
 	PlainHTTP []string
+	Mirrors   map[string][]string
+	// ImageGC says when images that nobody uses go (default image.DefaultPolicy).
+	ImageGC image.Policy
+	// DeadContainers says what is kept of a container's ended attempts.
+	DeadContainers DeadContainers
+	// LogMaxSize is how many bytes a container's log file grows to before it is rotated (default 10 MiB), LogFiles how
+	// many files are kept of each (default 5).
+	LogMaxSize int64
+	LogFiles   int
+	// SeccompDefault confines containers that ask for no seccomp profile by the runtime's own.
+	SeccompDefault bool
 
 	// ClusterDNS is the address of the cluster's DNS, "" for none; ClusterDomain defaults to cluster.local.
 	ClusterDNS, ClusterDomain string
@@ -89,6 +101,15 @@ type Options struct {
 	metrics  *metrics
 }
 
+// DeadContainers says what is kept of a container's ended attempts.
+type DeadContainers struct {
+	// Max is how many attempts before the current one keep their logs; negative: all. With 0 what the current one wrote
+	// goes too, when it has ended.
+	Max int
+	// MinAge is how long an attempt's remains are kept in any case.
+	MinAge time.Duration
+}
+
 // defaults fills in what may be left out.
 func (o *Options) defaults() error {
 	if o.NodeName == "" || o.DataDir == "" {
@@ -117,6 +138,12 @@ func (o *Options) defaults() error {
 	}
 	if o.Starts <= 0 {
 		o.Starts = 4
+	}
+	if o.ImageGC == (image.Policy{}) {
+		o.ImageGC = image.DefaultPolicy
+	}
+	if err := o.ImageGC.Validate(); err != nil {
+		return fmt.Errorf("agent options: ImageGC: %w", err)
 	}
 	if o.Heartbeat <= 0 {
 		o.Heartbeat = 10 * time.Second

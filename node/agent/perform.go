@@ -203,6 +203,13 @@ func (w *worker) writeEtc(pod *v1.Pod) error {
 }
 
 func (w *worker) mount(ctx context.Context, pod *v1.Pod) ladder.Outcome {
+	for i := range pod.Spec.Volumes {
+		if pod.Spec.Volumes[i].Image != nil { // as in startContainer
+			w.a.imageUse.RLock()
+			defer w.a.imageUse.RUnlock()
+			break
+		}
+	}
 	if err := w.a.volumes.Setup(ctx, pod); err != nil {
 		w.event(v1.EventTypeWarning, "FailedMount", err.Error())
 		return ladder.Outcome{Err: err, Reason: "FailedMount"}

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
+
+	"github.com/docker/go-units"
 
 	v1 "k8s.io/api/core/v1"
 
 	"github.com/orlog-io/orlog/node/agent/ladder"
+	"github.com/orlog-io/orlog/node/image"
 )
 
 // fetch makes sure that the images which are volumes are here.
@@ -52,6 +56,7 @@ func (w *worker) pull(ctx context.Context, pod *v1.Pod, c *v1.Container, wasID s
 	case policy == v1.PullNever:
 		return fail("ErrImageNeverPull", fmt.Errorf("container image %q is not present with pull policy of Never", c.Image))
 	}
+	queued := time.Now()
 	select {
 	case w.a.pulls <- struct{}{}:
 	case <-ctx.Done():
@@ -60,19 +65,69 @@ func (w *worker) pull(ctx context.Context, pod *v1.Pod, c *v1.Container, wasID s
 	defer func() { <-w.a.pulls }()
 	w.containerEvent(pod, c.Name, v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
 	begun := time.Now()
-	img, err = w.a.o.Images.Pull(ctx, c.Image, w.logins(pod))
+	meter := &pullMeter{layers: map[string]image.Progress{}}
+	told := w.tellProgress(ctx, pod, c, meter)
+	img, err = w.a.o.Images.Pull(ctx, c.Image, w.logins(pod), meter.report)
+	told()
 	if err == nil || ctx.Err() == nil {
 		w.a.o.metrics.pulled(time.Since(begun), err)
 	}
 	switch {
 	case errors.Is(err, ErrInvalidImage):
 		return fail("InvalidImageName", err)
+	case errors.Is(err, ErrRegistryUnavailable):
+		return fail(ladder.ReasonRegistryUnavailable, fmt.Errorf("image pull failed for %s because the registry is unavailable: %w", c.Image, err))
 	case err != nil:
 		return fail(ladder.ReasonErrImagePull, fmt.Errorf("failed to pull and unpack image %q: %w", c.Image, err))
 	}
-	w.containerEvent(pod, c.Name, v1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v. Image size: %d bytes.",
-		c.Image, time.Since(begun).Round(time.Millisecond), img.Size))
+	w.containerEvent(pod, c.Name, v1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.",
+		c.Image, time.Since(begun).Round(time.Millisecond), time.Since(queued).Round(time.Millisecond), img.Size))
 	return ladder.Outcome{ImageID: img.ID, Fetched: true}
+}
+
+// A pull that takes longer than this says how far it is; then again after twice as long, and so on.
+const pullTold = 10 * time.Second
+
+// tellProgress makes events of a long pull's progress until the returned function is called.
+func (w *worker) tellProgress(ctx context.Context, pod *v1.Pod, c *v1.Container, m *pullMeter) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for pause := pullTold; sleep(ctx, pause); pause *= 2 {
+			w.containerEvent(pod, c.Name, v1.EventTypeNormal, "Pulling", fmt.Sprintf("Still pulling image %q: %s", c.Image, m))
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// pullMeter adds up the progress of an image's layers.
+type pullMeter struct {
+	mu     sync.Mutex
+	layers map[string]image.Progress
+}
+
+func (m *pullMeter) report(p image.Progress) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.layers[p.Layer] = p
+}
+
+// String is how far it is, for people.
+func (m *pullMeter) String() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.layers) == 0 {
+		return "the registry has not answered yet"
+	}
+	unpacked, got, all := 0, int64(0), int64(0)
+	for _, p := range m.layers {
+		got, all = got+p.Done, all+p.Total
+		if p.Unpacked {
+			unpacked++
+		}
+	}
+	return fmt.Sprintf("%s of %s, %d of %d layers unpacked", units.HumanSize(float64(got)), units.HumanSize(float64(all)), unpacked, len(m.layers))
 }
 
 // logins are the contents of the pod's image pull secrets. A secret that is missing gives none: the image may be

@@ -9,8 +9,8 @@ import (
 )
 
 // securityOf joins the pod's and the container's security contexts. Profiles of type Localhost are files in
-// <dir>/seccomp.
-func securityOf(pod *v1.Pod, c *v1.Container, dir string) runc.Security {
+// <dir>/seccomp. A pod that asks for no profile gets the runtime's where confined says so.
+func securityOf(pod *v1.Pod, c *v1.Container, dir string, confined bool) runc.Security {
 	s := runc.Security{AllowPrivilegeEscalation: true, Seccomp: runc.SeccompUnconfined}
 	profile := (*v1.SeccompProfile)(nil)
 	if sc := pod.Spec.SecurityContext; sc != nil {
@@ -37,6 +37,9 @@ func securityOf(pod *v1.Pod, c *v1.Container, dir string) runc.Security {
 		if sc.SeccompProfile != nil {
 			profile = sc.SeccompProfile
 		}
+	}
+	if profile == nil && confined && !s.Privileged {
+		s.Seccomp = runc.SeccompRuntimeDefault
 	}
 	if profile != nil && !s.Privileged {
 		switch profile.Type {

@@ -53,7 +53,12 @@ func (w *worker) startContainer(ctx context.Context, pod *v1.Pod, name string) l
 		}
 		return o
 	}
+	w.a.imageUse.RLock() // until the layers are mounted nobody can see that they are used
+	defer w.a.imageUse.RUnlock()
 	container, err := w.containerSpec(pod, c, attempt, o.ID)
+	if errors.Is(err, errImageGone) {
+		o.Lost = true
+	}
 	if err != nil {
 		return fail(err, ladder.ReasonConfigError)
 	}
@@ -94,12 +99,14 @@ func userOf(c runc.Container) *v1.ContainerUser {
 	return &v1.ContainerUser{Linux: u}
 }
 
+var errImageGone = errors.New("it was removed since it was pulled")
+
 // containerSpec is everything that the runtime needs to know.
 func (w *worker) containerSpec(pod *v1.Pod, c *v1.Container, attempt int, id string) (runc.Container, error) {
 	var out runc.Container
 	img, here, err := w.a.o.Images.Get(c.Image)
 	if err == nil && !here {
-		err = fmt.Errorf("image %q was removed since it was pulled", c.Image)
+		err = fmt.Errorf("image %q: %w", c.Image, errImageGone)
 	}
 	if err != nil {
 		return out, err
@@ -120,7 +127,7 @@ func (w *worker) containerSpec(pod *v1.Pod, c *v1.Container, attempt int, id str
 		Args: spec.Args(c, img.Entrypoint, img.Cmd, env), Env: spec.Strings(img.Env, env), Cwd: c.WorkingDir,
 		UID: user.UID, GID: user.GID, Groups: user.Groups,
 		Resources:   limitsOf(spec.ContainerLimits(c)),
-		Security:    securityOf(pod, c, w.a.o.DataDir),
+		Security:    securityOf(pod, c, w.a.o.DataDir, w.a.o.SeccompDefault),
 		OOMScoreAdj: spec.OOMScoreAdj(pod, c, w.a.machine.memory),
 		TTY:         c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce, LogPath: w.logPath(c.Name, attempt),
 		Labels: map[string]string{"io.kubernetes.container.name": c.Name, "io.kubernetes.pod.uid": w.uid}}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/memlog"
+	"github.com/orlog-io/orlog/node/image"
 	"github.com/orlog-io/orlog/node/network"
 	"github.com/orlog-io/orlog/node/runc"
 	"github.com/orlog-io/orlog/projections"
@@ -88,7 +89,7 @@ func (s shelf) Get(ref string) (Image, bool, error) {
 	return Image{ID: "busybox@sha256:0", Layers: []string{s.layer}, Env: []string{"PATH=/bin"}, Cmd: []string{"/bin/sh"}}, ref == "busybox:1", nil
 }
 
-func (s shelf) Pull(_ context.Context, ref string, _ [][]byte) (Image, error) {
+func (s shelf) Pull(_ context.Context, ref string, _ [][]byte, _ func(image.Progress)) (Image, error) {
 	return Image{}, fmt.Errorf("%s: not found", ref)
 }
 

@@ -26,6 +26,7 @@ type worker struct {
 	runtime bool   // the runtime has news
 	source  bool   // a configMap or secret changed
 	labels  bool   // the pod's metadata changed
+	tidies  bool   // remains of ended attempts are to be looked at
 	foreign bool   // somebody else wrote the status
 	done    []finished
 	wake    chan struct{} // capacity 1
@@ -203,9 +204,9 @@ func (w *worker) begin() {
 // gather takes in what has happened since the last step.
 func (w *worker) gather(ctx context.Context) {
 	w.mu.Lock()
-	done, runtime, source, labels, unsaved, foreign := w.done, w.runtime, w.source, w.labels, w.unsaved, w.foreign
+	done, runtime, source, labels, unsaved, foreign, tidies := w.done, w.runtime, w.source, w.labels, w.unsaved, w.foreign, w.tidies
 	news := w.seen
-	w.done, w.runtime, w.source, w.labels, w.unsaved, w.foreign = nil, false, false, false, false, false
+	w.done, w.runtime, w.source, w.labels, w.unsaved, w.foreign, w.tidies = nil, false, false, false, false, false, false
 	w.mu.Unlock()
 
 	if unsaved {
@@ -237,6 +238,9 @@ func (w *worker) gather(ctx context.Context) {
 	}
 	if changed {
 		w.save()
+	}
+	if tidies {
+		w.tidy(ctx, now)
 	}
 }
 

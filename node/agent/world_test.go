@@ -18,6 +18,7 @@ import (
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/memlog"
 	"github.com/orlog-io/orlog/node/agent/ladder"
+	"github.com/orlog-io/orlog/node/image"
 	"github.com/orlog-io/orlog/node/runc"
 	"github.com/orlog-io/orlog/projections"
 )
@@ -162,7 +163,7 @@ func (w *world) Get(ref string) (Image, bool, error) {
 	return img, here, nil
 }
 
-func (w *world) Pull(_ context.Context, ref string, _ [][]byte) (Image, error) {
+func (w *world) Pull(_ context.Context, ref string, _ [][]byte, _ func(image.Progress)) (Image, error) {
 	return Image{}, fmt.Errorf("no such image %s", ref)
 }
 

@@ -152,7 +152,7 @@ func (c *Collector) Round(ctx context.Context, pressed bool) error {
 	c.Logger.Info("disk usage is over the threshold, removing images that nobody uses", "usage", percent, "threshold", c.High, "free", want)
 	freed, err := c.free(ctx, list, want)
 	if err == nil && freed < want {
-		err = fmt.Errorf("failed to garbage collect required amount of images: attempted to free %d bytes, but only found %d bytes eligible to free", want, freed)
+		err = fmt.Errorf("%w: attempted to free %d bytes, but only found %d bytes eligible to free", ErrNotFreed, want, freed)
 	}
 	return err
 }

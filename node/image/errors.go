@@ -30,6 +30,8 @@ var (
 	ErrUnsupported = errors.New("image not supported")
 	// ErrInUse: a container still uses it.
 	ErrInUse = errors.New("image in use")
+	// ErrNotFreed: the images that nobody uses take up less than is to be freed.
+	ErrNotFreed = errors.New("failed to garbage collect required amount of images")
 )
 
 // classify wraps an error of the registry client into one of ours. Errors of the local disk stay what they are.

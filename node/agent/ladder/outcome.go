@@ -26,6 +26,8 @@ type Outcome struct {
 	Attempt   int               // Start
 	User      *v1.ContainerUser // Start
 	Instance  *Instance         // Start: what runs. Exited: how it ended; nil where the runtime has lost it
+	// Lost: Start: the image is here no more, and must be got again.
+	Lost bool
 	// Ended: Start: the container was made and could not be started; it counts as an attempt that failed.
 	Ended bool
 	// Exit message: what the container itself said (termination message).
@@ -40,10 +42,11 @@ const (
 	ReasonStartError    = "StartError"
 	ReasonStatusUnknown = "ContainerStatusUnknown"
 
-	ReasonErrImagePull     = "ErrImagePull"
-	ReasonImagePullBackOff = "ImagePullBackOff"
-	ReasonConfigError      = "CreateContainerConfigError"
-	ReasonCrashLoop        = "CrashLoopBackOff"
+	ReasonErrImagePull        = "ErrImagePull"
+	ReasonRegistryUnavailable = "RegistryUnavailable"
+	ReasonImagePullBackOff    = "ImagePullBackOff"
+	ReasonConfigError         = "CreateContainerConfigError"
+	ReasonCrashLoop           = "CrashLoopBackOff"
 )
 
 // Did moves the record by what a step came to. It is the only writer of the ladder's part of the record.
@@ -133,6 +136,13 @@ func (r *Record) didContainer(step Step, o Outcome, now time.Time) {
 }
 
 func (c *Container) didStart(o Outcome, now time.Time) {
+	if o.Lost { // as often as that happens, which is when somebody removes images: at once, then with pauses
+		if c.Trouble == nil {
+			c.Pulled = false
+			return
+		}
+		c.Pulled = false
+	}
 	if o.Err != nil && !o.Ended {
 		c.Trouble = retry(c.Trouble, o.Reason, o.Err.Error(), now, firstBackoff, firstBackoff)
 		return

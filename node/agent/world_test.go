@@ -36,6 +36,8 @@ type world struct {
 	ignore map[string]bool // containers, by name, that ignore SIGTERM
 	crash  string          // the call after which the agent dies, once
 	dies   func()
+	gets   int                  // how often an image was looked for
+	gone   func(calls int) bool // whether it is not there that time
 }
 
 func newWorld() *world {
@@ -160,6 +162,10 @@ func (w *world) Get(ref string) (Image, bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	img, here := w.images[ref]
+	w.gets++
+	if w.gone != nil && w.gone(w.gets) {
+		here = false
+	}
 	return img, here, nil
 }
 

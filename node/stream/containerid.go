@@ -52,7 +52,7 @@ func ContainerID(pod *v1.Pod, container string, previous bool) (string, error) {
 
 func waitingFor(reason string) string {
 	switch reason {
-	case "ErrImagePull":
+	case "ErrImagePull", "RegistryUnavailable":
 		return "image can't be pulled"
 	case "ImagePullBackOff":
 		return "trying and failing to pull image"

@@ -166,7 +166,7 @@ func (s Situation) waiting(c *v1.Container, k class, rec *Container) *v1.Contain
 }
 
 func troubled(t *Trouble, image string, now time.Time) *v1.ContainerStateWaiting {
-	if (t.Reason == ReasonErrImagePull || t.Reason == ReasonRegistryUnavailable) && !now.Before(t.At.Add(fresh)) {
+	if pullFailed(t.Reason) && !now.Before(t.At.Add(fresh)) {
 		return &v1.ContainerStateWaiting{Reason: ReasonImagePullBackOff,
 			Message: fmt.Sprintf("Back-off pulling image %q: %s: %s", image, t.Reason, t.Message)}
 	}

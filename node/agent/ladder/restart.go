@@ -106,10 +106,15 @@ func (c *Container) raiseBackoff(now time.Time) {
 	c.BackoffSet = now
 }
 
+// pullFailed tells whether a reason is one of a pull that may succeed later. They share their pauses.
+func pullFailed(reason string) bool {
+	return reason == ReasonErrImagePull || reason == ReasonRegistryUnavailable
+}
+
 // retry makes or deepens a trouble.
 func retry(prev *Trouble, reason, message string, now time.Time, first, most time.Duration) *Trouble {
 	t := &Trouble{Reason: reason, Message: message, At: now, Delay: first}
-	if prev != nil && prev.Reason == reason && now.Sub(prev.At) <= forgetBackoff {
+	if prev != nil && (prev.Reason == reason || pullFailed(prev.Reason) && pullFailed(reason)) && now.Sub(prev.At) <= forgetBackoff {
 		t.Delay = min(2*prev.Delay, most)
 	}
 	return t

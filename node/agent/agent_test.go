@@ -157,7 +157,7 @@ func TestImageThatCannotBePulledAndMissingConfig(t *testing.T) {
 	}
 	b.append(events.Key{Resource: "configmaps", Namespace: "default", Name: "settings"}, "configmap", `{"metadata":{"name":"settings","namespace":"default","uid":"c1"},"data":{"A":"b"}}`)
 	b.awaitReady(q)
-	if env := strings.Join(b.world.specs["main"].Env, " "); env != "A=b" {
+	if env := strings.Join(b.world.specs["main"].Env, " "); env != "HOSTNAME=noconfig A=b" {
 		t.Errorf("environment %q", env)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -123,14 +124,20 @@ func (w *worker) containerSpec(pod *v1.Pod, c *v1.Container, attempt int, id str
 	if err != nil {
 		return out, err
 	}
+	host, _ := spec.Hostname(pod, w.a.machine.hostname, w.a.o.ClusterDomain)
 	out = runc.Container{ID: id, Name: c.Name, Attempt: attempt, Layers: img.Layers,
-		Args: spec.Args(c, img.Entrypoint, img.Cmd, env), Env: spec.Strings(img.Env, env), Cwd: c.WorkingDir,
+		Args: spec.Args(c, img.Entrypoint, img.Cmd, env), Env: spec.Strings(append(slices.Clip(img.Env), "HOSTNAME="+host), env), Cwd: c.WorkingDir,
 		UID: user.UID, GID: user.GID, Groups: user.Groups,
 		Resources:   limitsOf(spec.ContainerLimits(c)),
 		Security:    securityOf(pod, c, w.a.o.DataDir, w.a.o.SeccompDefault),
 		OOMScoreAdj: spec.OOMScoreAdj(pod, c, w.a.machine.memory),
 		TTY:         c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce, LogPath: w.logPath(c.Name, attempt),
 		Labels: map[string]string{"io.kubernetes.container.name": c.Name, "io.kubernetes.pod.uid": w.uid}}
+	if target := targetOf(pod, c.Name); target != "" {
+		if out.PIDOf = w.rec.Container(target).ID; out.PIDOf == "" {
+			return out, &spec.ConfigError{Err: fmt.Errorf("targetContainerName %q: it is not running", target)}
+		}
+	}
 	if out.Cwd == "" {
 		out.Cwd = img.Cwd
 	}
@@ -142,6 +149,16 @@ func (w *worker) containerSpec(pod *v1.Pod, c *v1.Container, attempt int, id str
 	}
 	out.Mounts, err = w.mounts(pod, c, attempt)
 	return out, err
+}
+
+// targetOf is the container whose processes an ephemeral one shall see, "" for none.
+func targetOf(pod *v1.Pod, name string) string {
+	for i := range pod.Spec.EphemeralContainers {
+		if e := &pod.Spec.EphemeralContainers[i]; e.Name == name {
+			return e.TargetContainerName
+		}
+	}
+	return ""
 }
 
 func (w *worker) fields(pod *v1.Pod) downward.Fields {

@@ -79,7 +79,9 @@ type host struct {
 	runtime *runc.Runtime
 	net     *network.Manager
 	layer   string
-	root    string // cgroup
+	root    string                    // cgroup
+	options Options                   // beside the parts
+	logs    struct{ size, files int } // of the runtime
 }
 
 // shelf holds one image: busybox.
@@ -93,7 +95,10 @@ func (s shelf) Pull(_ context.Context, ref string, _ [][]byte, _ func(image.Prog
 	return Image{}, fmt.Errorf("%s: not found", ref)
 }
 
-func newHost(t *testing.T) *host {
+func newHost(t *testing.T) *host { return newHostWith(t, nil) }
+
+// newHostWith lets edit change the host before its agent starts.
+func newHostWith(t *testing.T, edit func(*host)) *host {
 	dir, err := os.MkdirTemp("", "orlog-agent-")
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +111,9 @@ func newHost(t *testing.T) *host {
 		}
 	})
 	busybox(t, h.layer)
+	if edit != nil {
+		edit(h)
+	}
 	h.up()
 	t.Cleanup(h.clean)
 	return h
@@ -125,7 +133,8 @@ func busybox(t *testing.T, layer string) {
 	if err := os.WriteFile(filepath.Join(layer, "bin/busybox"), raw, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"sh", "sleep", "cat", "echo", "id", "ls", "httpd", "hostname", "env", "touch", "kill", "true", "false", "stat", "wget", "nslookup", "mkdir", "grep", "ps", "dd"} {
+	for _, name := range []string{"sh", "sleep", "cat", "echo", "id", "ls", "httpd", "hostname", "env", "touch", "kill", "true", "false", "stat", "wget", "nslookup", "mkdir", "grep", "ps", "dd",
+		"mount", "chmod", "killall", "readlink", "unshare", "seq", "cut", "head", "rm", "tr", "nc", "pwd", "printf", "printenv", "ipcmk", "ipcs", "yes", "date"} {
 		if err := os.Symlink("busybox", filepath.Join(layer, "bin", name)); err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +150,7 @@ func (h *host) up() {
 	bin := os.Getenv(binVar)
 	ctx, cancel := context.WithCancel(context.Background())
 	var err error
-	if h.runtime, err = runc.New(runc.Options{Dir: h.dir + "/runc", RuncPath: bin + "/runc", ShimPath: bin + "/orlog-shim"}); err != nil {
+	if h.runtime, err = runc.New(runc.Options{Dir: h.dir + "/runc", RuncPath: bin + "/runc", ShimPath: bin + "/orlog-shim", LogMaxSize: int64(h.logs.size), LogFiles: h.logs.files}); err != nil {
 		h.Fatal(err)
 	}
 	if h.net, err = network.New(ctx, network.Options{Dir: h.dir + "/net", PluginDir: bin, PodCIDR: netip.MustParsePrefix("10.66.0.0/24"), Bridge: "oagent0", Pool: 2}); err != nil {
@@ -150,8 +159,11 @@ func (h *host) up() {
 	if h.store, err = projections.Open(h.dir+"/projection", projections.Options{}); err != nil {
 		h.Fatal(err)
 	}
-	h.agent, err = New(Options{NodeName: "n1", DataDir: h.dir + "/agent", Log: h.log, Store: h.store, Runtime: h.runtime, Exec: execIn(h.runtime), Images: shelf{h.layer},
-		Network: podNetwork{h.net}, NodeIPs: []string{"192.0.2.10"}, ClusterDNS: "10.96.0.10", CgroupRoot: h.root})
+	o := h.options
+	o.NodeName, o.DataDir, o.Log, o.Store, o.CgroupRoot = "n1", h.dir+"/agent", h.log, h.store, h.root
+	o.Runtime, o.Exec, o.Images, o.Network = h.runtime, execIn(h.runtime), shelf{h.layer}, podNetwork{h.net}
+	o.NodeIPs, o.ClusterDNS = []string{"192.0.2.10"}, "10.96.0.10"
+	h.agent, err = New(o)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -317,4 +329,31 @@ func TestRealPodLivesThroughAgentRestarts(t *testing.T) {
 	if left := h.net.List(); len(left) != 0 {
 		t.Errorf("networks left: %v", left)
 	}
+}
+
+// logUntil waits until a container's log ends in some text, and returns the log.
+func (h *host) logUntil(p *v1.Pod, container string, attempt int, end string) string {
+	h.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		path := filepath.Join(h.dir, "agent/logs", p.Namespace+"_"+p.Name+"_"+string(p.UID), container, fmt.Sprint(attempt)+".log")
+		if _, err := os.Stat(path); err == nil {
+			if log := h.logOf(p, container, attempt); strings.HasSuffix(log, end) {
+				return log
+			} else if time.Now().After(deadline) {
+				h.Fatalf("%s/%s: log %q, want %q at its end", p.Name, container, log, end)
+			}
+		} else if time.Now().After(deadline) {
+			h.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// end asks for a pod's end.
+func (h *host) end(p *v1.Pod, grace int64) {
+	h.Helper()
+	now := metav1.NewTime(time.Now())
+	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &now, &grace
+	h.want(p, "termination-requested")
 }

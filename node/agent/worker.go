@@ -198,6 +198,9 @@ func (w *worker) begin() {
 	if w.rec.Admitted && !w.rec.Down {
 		w.hold()
 	}
+	if w.rec.Mounted {
+		w.refreshAt = time.Now() // finds out when tokens age, and what has changed while the agent was away
+	}
 	w.publish()
 }
 

@@ -204,6 +204,9 @@ func (w *world) List() []string {
 }
 
 func (w *world) told() []string {
+	if w == nil { // the runtime is real
+		return nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.calls)

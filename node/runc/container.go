@@ -25,7 +25,8 @@ type Container struct {
 	Devices     []Device
 	Resources   Resources
 	Security    Security
-	OOMScoreAdj int // raised to what this process may set where it may not set as low a value
+	PIDOf       string // the ID of a running container of the pod whose processes this one shall see; empty: none
+	OOMScoreAdj int    // raised to what this process may set where it may not set as low a value
 	TTY         bool
 	Stdin       bool // keep a standard input open for attach; else /dev/null
 	StdinOnce   bool // the first attached client's end of input is the container's

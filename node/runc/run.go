@@ -135,7 +135,13 @@ func (r *Runtime) prepare(ctx context.Context, p *pod, rec record, c Container, 
 	if err != nil {
 		return err
 	}
-	spec, err := buildSpec(c, r.surroundings(rec, shimPID))
+	around := r.surroundings(rec, shimPID)
+	if c.PIDOf != "" {
+		if around.targetPID, err = r.pidOf(ctx, rec, c.PIDOf); err != nil {
+			return fmt.Errorf("container %s (%s): %w", c.ID, c.Name, err)
+		}
+	}
+	spec, err := buildSpec(c, around)
 	if err != nil {
 		return err
 	}
@@ -152,6 +158,18 @@ func (r *Runtime) prepare(ctx context.Context, p *pod, rec record, c Container, 
 		return fmt.Errorf("container %s: %w", c.ID, err)
 	}
 	return nil
+}
+
+// pidOf is the first process of a running container of the pod.
+func (r *Runtime) pidOf(ctx context.Context, rec record, id string) (int, error) {
+	reply, err := r.call(ctx, rec.Sandbox.ID, shim.Request{Op: shim.OpStatus, ID: id})
+	if err != nil {
+		return 0, fmt.Errorf("the container whose processes it shall see, %s: %w", id, err)
+	}
+	if st := reply.Containers[0]; st.State == Running {
+		return st.PID, nil
+	}
+	return 0, fmt.Errorf("the container whose processes it shall see, %s: %w", id, ErrNotRunning)
 }
 
 func (r *Runtime) surroundings(rec record, shimPID int) surroundings {
@@ -172,7 +190,7 @@ func (r *Runtime) runSpec(rec record, c Container, dir string) *shim.RunSpec {
 		ID: c.ID, Runc: r.runc(rec.Sandbox.ID), Dir: dir,
 		LogPath: c.LogPath, LogMaxSize: r.opts.LogMaxSize, LogFiles: r.opts.LogFiles,
 		TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
-		SharedPID: rec.Sandbox.HostPID || rec.Pause != 0 && c.ID != pauseID,
+		SharedPID: rec.Sandbox.HostPID || c.PIDOf != "" || rec.Pause != 0 && c.ID != pauseID,
 		ProcsFile: r.cgroups.procsFile(cgroup), OOMFile: r.cgroups.oomFile(cgroup),
 	}
 }

@@ -17,6 +17,7 @@ type surroundings struct {
 	podDir      string
 	shimPID     int // holds the pod's UTS and IPC namespaces
 	pausePID    int // holds the shared PID namespace, 0 without
+	targetPID   int // is in the PID namespace to join, 0 for none
 	cgroup      string
 	cgroupV2    bool
 	own         capabilitySet
@@ -143,6 +144,8 @@ func namespaces(s surroundings) []specs.LinuxNamespace {
 	}
 	switch {
 	case s.sandbox.HostPID:
+	case s.targetPID != 0:
+		list = append(list, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: of(s.targetPID, "pid")})
 	case s.pausePID != 0:
 		list = append(list, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: of(s.pausePID, "pid")})
 	default:

@@ -50,12 +50,13 @@ terminal each layer's progress is shown.`,
 			}
 			ctx, stop := interruptible(c)
 			defer stop()
+			end := func() {}
 			if !quiet && printers.IsTerminal(streams.ErrOut) {
 				bars := newLayerBars(ctx, streams.ErrOut)
-				o.Progress = bars.report
-				defer bars.end()
+				o.Progress, end = bars.report, bars.end
 			}
 			img, err := s.Pull(ctx, args[0], o)
+			end()
 			if err != nil {
 				return err
 			}

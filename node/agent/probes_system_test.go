@@ -97,7 +97,10 @@ func TestRealProbes(t *testing.T) {
 	asked := v1.ProbeHandler{GRPC: &v1.GRPCAction{Port: 9090, Service: &service}}
 	role := map[string]func(*v1.Container, v1.ProbeHandler){
 		"ready": func(c *v1.Container, x v1.ProbeHandler) { c.ReadinessProbe = quick(x) },
-		"live":  func(c *v1.Container, x v1.ProbeHandler) { c.LivenessProbe = quick(x) },
+		"live": func(c *v1.Container, x v1.ProbeHandler) {
+			c.LivenessProbe = quick(x)
+			c.LivenessProbe.InitialDelaySeconds = 2 // until the program has opened its port
+		},
 		"start": func(c *v1.Container, x v1.ProbeHandler) {
 			c.StartupProbe, c.ReadinessProbe = quick(x), quick(http)
 			c.StartupProbe.FailureThreshold = 2
@@ -125,7 +128,7 @@ func TestRealProbes(t *testing.T) {
 	}
 	killWeb := func(p *v1.Pod) {
 		t.Helper()
-		if _, _, err := h.agent.o.Exec(t.Context(), string(p.UID), idOf(h.awaitReady(p)), []string{"killall", "httpd"}); err != nil {
+		if _, _, err := h.agent.o.Exec(t.Context(), string(p.UID), idOf(h.awaitReady(p)), []string{"sh", "-c", "until killall httpd; do sleep 0.1; done"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,6 +151,9 @@ func TestRealProbes(t *testing.T) {
 
 	for _, x := range append(unready, dies...) {
 		h.awaitReady(x.pod)
+		if x.pod != rpcReady {
+			h.awaitFile(x.pod, "/www/ok", "ok\n")
+		}
 		x.spoil(x.pod)
 	}
 	for _, x := range unready {

@@ -26,6 +26,9 @@
 // Each step is timed, and traced below the trace of the event that asked for it (observe.go); the node's HTTP API has
 // /metrics and /stats/summary.
 //
+// What nobody needs any more goes by itself: images by image.Collector, the logs of attempts before the last and what
+// is left of pods that are gone every minute (garbage.go), by settings named as the kubelet's.
+//
 // It reads objects from its projection only. The API is used for what only it can do: registering the Node,
 // requesting tokens, and Kubernetes Events (best effort).
 package agent

@@ -9,12 +9,10 @@ import (
 	"io"
 	"log"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +25,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/vishvananda/netns"
 )
 
 // registry is a real one on the loopback of the cluster's host, which lets in who has the password.
@@ -43,7 +40,10 @@ type registry struct {
 func newRegistry(t *testing.T) *registry {
 	t.Helper()
 	r := &registry{real: ociregistry.New(ociregistry.Logger(log.New(io.Discard, "", 0)))}
-	l := listenInside(t)
+	l, err := listenInside(the.id, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	server := &http.Server{Handler: r}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
@@ -52,34 +52,6 @@ func newRegistry(t *testing.T) *registry {
 	t.Cleanup(outside.Close)
 	r.push = strings.TrimPrefix(outside.URL, "http://")
 	return r
-}
-
-// listenInside opens a port on the loopback of the cluster's host.
-func listenInside(t *testing.T) net.Listener {
-	t.Helper()
-	runtime.LockOSThread()
-	home, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer home.Close()
-	there, err := netns.GetFromName(the.id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer there.Close()
-	if err := netns.Set(there); err != nil {
-		t.Fatal(err)
-	}
-	l, listening := net.Listen("tcp", "127.0.0.1:0")
-	if err := netns.Set(home); err != nil {
-		t.Fatal(err) // the thread, which is lost, ends with this goroutine
-	}
-	runtime.UnlockOSThread()
-	if listening != nil {
-		t.Fatal(listening)
-	}
-	return l
 }
 
 // ServeHTTP asks for the password; the first blob that is asked for while stall is set comes half and then not.

@@ -13,6 +13,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/node/image"
 	"github.com/orlog-io/orlog/node/runc"
 )
@@ -39,7 +40,7 @@ func (a *Agent) collectGarbage(ctx context.Context) error {
 			pause = garbageEvery
 		case ctx.Err() == nil:
 			pause = min(2*pause, 10*garbageEvery)
-			a.log.Warn("removing what no pod needs any more", "err", err, "again", pause)
+			a.log.Warn("removing what no pod needs any more", events.LogError, err, "again", pause)
 		}
 	}
 	return nil

@@ -26,7 +26,10 @@ func lone(t *testing.T, o Options, p *v1.Pod) (*worker, *world) {
 	t.Helper()
 	world := newWorld()
 	o.NodeName, o.DataDir, o.LogDir = "n1", t.TempDir(), t.TempDir()
-	o.Runtime, o.Images = world, world
+	o.Runtime, o.Images, o.NodeIPs = world, world, []string{"192.0.2.10"}
+	if err := o.defaults(); err != nil {
+		t.Fatal(err)
+	}
 	log := slog.New(slog.DiscardHandler)
 	a := &Agent{o: o, log: log, records: records{filepath.Join(o.DataDir, "pods")}, workers: map[string]*worker{},
 		events: &recorder{queue: make(chan note, 100), rec: record.NewFakeRecorder(0), log: log}, pulls: make(chan struct{}, 1)}

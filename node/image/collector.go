@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/orlog-io/orlog/events"
 )
 
 const (
@@ -106,7 +108,7 @@ func (c *Collector) Run(ctx context.Context) {
 			soon, wait = collectSoon, collectEvery
 			continue
 		}
-		c.Logger.Warn("removing unused images", "err", err, "again", soon)
+		c.Logger.Warn("removing unused images", events.LogError, err, "again", soon)
 		if c.Failed != nil {
 			c.Failed(err)
 		}

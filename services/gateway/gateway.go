@@ -29,6 +29,7 @@ type Gateway struct {
 	pki        *pki
 	stores     *stores
 	nodes      *nodeConnections
+	nodePorts  *nodePorts
 	aggregator *aggregatorapiserver.APIAggregator
 	ready      chan struct{}
 }
@@ -126,10 +127,15 @@ func (g *Gateway) Run(ctx context.Context) error {
 	context.AfterFunc(ctx, func() { closing.Store(true) })
 	helpers.Go(func() { g.announce(ctx) })
 	helpers.Go(func() { g.renewCertificates(ctx) })
+	helpers.Go(func() {
+		if err := g.nodePorts.run(ctx, g.settings.Store); err != nil {
+			cancel(err)
+		}
+	})
 	if err := prepared.Run(ctx); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
-	if cause := context.Cause(ctx); errors.Is(cause, ErrUpstream) {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
 		return fmt.Errorf("gateway: %w", cause)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -60,7 +61,7 @@ func newNodePorts(s *settings, size, reserved int) *nodePorts {
 
 // run gives the claims of ports back that Services have come to hold, until ctx ends. A claim that is not given
 // back, as the gateway died, ends by itself: see claimFor.
-func (n *nodePorts) run(ctx context.Context, store *projections.Store) error {
+func (n *nodePorts) run(ctx context.Context, store *projections.Store, logger *slog.Logger) error {
 	changes := store.Watch(store.Position(), projections.Selector{Resource: "services"})
 	defer changes.Close()
 	for {
@@ -70,8 +71,9 @@ func (n *nodePorts) run(ctx context.Context, store *projections.Store) error {
 			}
 			return fmt.Errorf("node ports: %w", err)
 		}
-		if err := n.settle(ctx); err != nil {
-			return err
+		if err := n.settle(ctx); err != nil && ctx.Err() == nil {
+			// Those claims are given back with the next, or end by themselves.
+			logger.Warn("gateway: giving back claims of node ports", "error", err)
 		}
 	}
 }
@@ -136,8 +138,8 @@ func (n *nodePorts) refresh() error {
 }
 
 func (n *nodePorts) taken(offset int) bool {
-	_, claimed := n.claims[offset]
-	return claimed || n.used[n.base+offset]
+	until, claimed := n.claims[offset]
+	return claimed && n.now().Before(until) || n.used[n.base+offset]
 }
 
 // allocateLimit bounds what one allocation waits for the log.

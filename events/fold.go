@@ -32,7 +32,8 @@ func (s State) Newest() Sequence { return max(s.Desired, s.Observed) }
 
 // Fold applies one event about an object to the object's state. It is pure and total: every event gives a
 // state, and the same events always give the same one. changed is false where the event has no effect but to
-// move Desired or Observed (a report about an object that is gone or was replaced).
+// move Desired or Observed (a report about an object that is gone or was replaced, or what is no event: see
+// [Read]).
 //
 // A desired event replaces the object; where it carries no status, the previous status stays. An observed
 // event replaces the status if its uid is the living object's. A deletion leaves a tombstone with the last
@@ -42,7 +43,7 @@ func Fold(prev State, e Event) (next State, changed bool) {
 	next.Key = e.Subject.Key
 	if e.Subject.Class == Observed {
 		next.Observed = e.Sequence
-		if !prev.Exists() || prev.UID != e.UID {
+		if !prev.Exists() || prev.UID != e.UID || e.Rejected() {
 			return next, false
 		}
 		obj, ok := withStatus(prev.Object, e.Object)
@@ -53,6 +54,9 @@ func Fold(prev State, e Event) (next State, changed bool) {
 		return next, true
 	}
 	next.Desired = e.Sequence
+	if e.Rejected() {
+		return next, false
+	}
 	if e.IsDeletion() {
 		if !prev.Exists() {
 			return next, false
@@ -101,7 +105,7 @@ func withStatus(obj, report json.RawMessage) (json.RawMessage, bool) {
 		return nil, false
 	}
 	status, given := r["status"]
-	if !given {
+	if !given || status[0] != '{' && !bytes.Equal(status, null) { // what is no object is nobody's status
 		return nil, false
 	}
 	if bytes.Equal(status, null) {

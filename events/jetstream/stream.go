@@ -22,7 +22,8 @@ const (
 	LiveRoot           = "orlog-live"
 
 	volatileRoot = "orlog-volatile"
-	// dedupe is how long the server recognises a message ID by itself.
+	// dedupe is how long the server recognises a message ID by itself. Past it, appends that no guard protects are
+	// looked up before they are tried again.
 	dedupe = 2 * time.Minute
 )
 
@@ -62,7 +63,7 @@ func (c *Conn) config() jetstream.StreamConfig {
 		Retention:          jetstream.LimitsPolicy,
 		Storage:            jetstream.FileStorage,
 		Replicas:           max(c.opts.Replicas, 1),
-		Duplicates:         dedupe,
+		Duplicates:         c.opts.dedupe,
 		Compression:        jetstream.S2Compression,
 		DenyDelete:         true,
 		DenyPurge:          true,
@@ -80,7 +81,7 @@ func (c *Conn) volatileConfig() jetstream.StreamConfig {
 		Retention:          jetstream.LimitsPolicy,
 		Storage:            jetstream.FileStorage,
 		Replicas:           max(c.opts.Replicas, 1),
-		Duplicates:         dedupe,
+		Duplicates:         c.opts.dedupe,
 		MaxMsgsPerSubject:  1,
 		Discard:            jetstream.DiscardOld,
 		DenyDelete:         true,
@@ -141,7 +142,7 @@ func (c *Conn) streamInfo(ctx context.Context, name string) (*jetstream.StreamIn
 	return answer.StreamInfo, nil
 }
 
-var errStreamNotFound = errors.New("not found")
+var errStreamNotFound = errors.New("the server has no such stream")
 
 func streamError(err error) error {
 	var api jetstream.JetStreamError

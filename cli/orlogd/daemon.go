@@ -35,7 +35,15 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, stores.close()) }()
 
-	logs, err := openLogs(ctx, o, stores.newest(), logger)
+	signer, err := notary.Open(notary.Options{Dir: filepath.Join(o.dataDir, "notary"), Origin: "orlog/" + o.clusterName, Logger: logger})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, signer.Close()) }()
+
+	// What has been folded or signed here must be on the log: before the log is opened, as that might create it.
+	checkpoint, _ := signer.Checkpoint()
+	logs, err := openLogs(ctx, o, max(stores.newest(), checkpoint.Size), logger)
 	if err != nil {
 		return err
 	}
@@ -45,12 +53,6 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 			return err
 		}
 	}
-
-	signer, err := notary.Open(notary.Options{Dir: filepath.Join(o.dataDir, "notary"), Origin: "orlog/" + o.clusterName, Logger: logger})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, signer.Close()) }()
 	if err := signer.CheckLog(ctx, logs.log); err != nil {
 		return err
 	}

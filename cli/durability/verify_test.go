@@ -29,7 +29,7 @@ func openLog(t *testing.T, dataDir string) events.Log {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Shutdown)
-	conn, err := jetstream.Connect(t.Context(), jetstream.Options{URL: server.URL(), Credentials: credentials, MustExist: true})
+	conn, err := jetstream.Connect(t.Context(), jetstream.Options{URL: server.URL(), Credentials: credentials})
 	if err != nil {
 		t.Fatal(err)
 	}

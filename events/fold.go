@@ -46,7 +46,7 @@ func Fold(prev State, e Event) (next State, changed bool) {
 		if !prev.Exists() || prev.UID != e.UID || e.Rejected() {
 			return next, false
 		}
-		obj, ok := withStatus(prev.Object, e.Object)
+		obj, ok := withStatus(prev.Object, e.Object, e.Subject.Node != "")
 		if !ok {
 			return next, false
 		}
@@ -98,14 +98,15 @@ func (f fields) bytes() json.RawMessage {
 
 var null = []byte("null")
 
-// withStatus is obj with the status, and its managed fields, of report.
-func withStatus(obj, report json.RawMessage) (json.RawMessage, bool) {
+// withStatus is obj with the status, and its managed fields, of report. A node's own report, which no API server
+// has checked, must have an object for a status.
+func withStatus(obj, report json.RawMessage, fromNode bool) (json.RawMessage, bool) {
 	o, r := parse(obj), parse(report)
 	if o == nil || r == nil {
 		return nil, false
 	}
 	status, given := r["status"]
-	if !given || status[0] != '{' && !bytes.Equal(status, null) { // what is no object is nobody's status
+	if !given || fromNode && status[0] != '{' && !bytes.Equal(status, null) {
 		return nil, false
 	}
 	if bytes.Equal(status, null) {

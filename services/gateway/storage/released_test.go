@@ -13,7 +13,9 @@ import (
 // vocabulary lists what this package calls which change, a line each.
 func vocabulary() []string {
 	var lines []string
-	add := func(format string, args ...any) { lines = append(lines, strings.TrimRight(fmt.Sprintf(format, args...), " ")) }
+	add := func(format string, args ...any) {
+		lines = append(lines, strings.TrimRight(fmt.Sprintf(format, args...), " "))
+	}
 	for _, r := range rules {
 		resources := r.resources
 		if resources == nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // RejectedType is the type of an event that stands for a message on the log that is none: see [Read].
-const RejectedType = TypePrefix + "event.rejected"
+const RejectedType = TypePrefix + "message.rejected"
 
 // rejectedUID stands where an event names its object's life; no object has it.
 const rejectedUID = "rejected"
@@ -28,11 +28,27 @@ func Read(w Wire, seq Sequence, stored time.Time) Event {
 	if err == nil {
 		err = e.acceptable()
 	}
+	if err == nil && large(w) {
+		_, err = Encode(e)
+	}
 	if err != nil {
 		return reject(w, seq, stored, err)
 	}
 	return e
 }
+
+// large reports whether what was read may exceed the limits of Encode when it is written again, as the notary does:
+// escaping may make six bytes of one in JSON, and three in a header.
+func large(w Wire) bool {
+	header := 0
+	for name, value := range w.Header {
+		header += len(name) + len(value)
+	}
+	return len(w.Data) > MaxEventBytes/6 || header > MaxHeaderBytes/3
+}
+
+// longestReason bounds, in bytes, what is told of a message that is no event: it may quote the message.
+const longestReason = 512
 
 // acceptable is what Validate says of an event just decoded, without what decoding has established.
 func (e Event) acceptable() error {
@@ -41,6 +57,9 @@ func (e Event) acceptable() error {
 	}
 	if e.ID == "" {
 		return invalidf("id is required")
+	}
+	if year := e.Time.UTC().Year(); year < 1 || year > 9999 { // JSON has no other
+		return invalidf("time %v: the year is out of range", e.Time)
 	}
 	if len(e.Object) == 0 || e.Object[0] != '{' {
 		return invalidf("object must be a JSON object")
@@ -66,13 +85,17 @@ func reject(w Wire, seq Sequence, stored time.Time, why error) Event {
 		from = "system:node:" + subject.Node
 	}
 	hash := hashOf(w)
+	told := strings.ToValidUTF8(why.Error(), "?")
+	if len(told) > longestReason {
+		told = strings.ToValidUTF8(told[:longestReason], "") + "..."
+	}
 	object, err := json.Marshal(map[string]any{"metadata": map[string]string{"uid": rejectedUID},
-		"status": map[string]any{"rejected": why.Error(), "bytes": len(w.Data), "sha256": hash}})
+		"status": map[string]any{"rejected": told, "bytes": len(w.Data), "sha256": hash}})
 	if err != nil { // cannot happen: strings and a number
 		panic("events: " + err.Error())
 	}
 	return Event{Sequence: seq, Stored: stored, ID: "rejected-" + seq.String(), Subject: subject, Type: RejectedType, Source: "log", Time: stored,
-		Actor: from, Reason: "no event: " + why.Error(), UID: rejectedUID, Object: object}
+		Actor: from, Reason: "no event: " + told, UID: rejectedUID, Object: object}
 }
 
 // hashOf is the SHA-256 of the message as its writer made it: what the server adds is left out.

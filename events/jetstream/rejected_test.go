@@ -46,6 +46,10 @@ func TestNodeCannotHaltReaders(t *testing.T) {
 		"a cause that is none":   {Header: header(func(h nats.Header) { h["ce-cause"] = []string{"-1"} }), Data: []byte(`{"object":{}}`)},
 		"an object that is none": {Header: header(nil), Data: []byte(`{"object":[1]}`)},
 		"changes that are none":  {Header: header(nil), Data: []byte(`{"object":{"status":{}},"changes":[{"op":7}]}`)},
+		"a year that is none":    {Header: header(func(h nats.Header) { h["ce-time"] = []string{"9999-12-31T23:59:59-23:00"} }), Data: []byte(`{"object":{}}`)},
+		"a reason without end":   {Header: header(func(h nats.Header) { h["ce-reason"] = []string{strings.Repeat("x", events.MaxHeaderBytes+64)} }), Data: []byte(`{"object":{}}`)},
+		"an actor without end":   {Header: header(func(h nats.Header) { h["ce-actor"] = []string{strings.Repeat("%zz", events.MaxHeaderBytes/4)} }), Data: []byte(`{"object":{}}`)},
+		"an object without end":  {Header: header(nil), Data: []byte(`{"object":{"status":{"x":"` + strings.Repeat("<", events.MaxEventBytes/4) + `"}}}`)},
 		"no id":                  {Header: header(func(h nats.Header) { delete(h, "ce-id") }), Data: []byte(`{"object":{"status":{}}}`)},
 		"a foreign subject":      {Subject: "orlog.observed.core.pods.default.%zz." + events.NodeToken(thisNode), Header: header(nil), Data: []byte(`{"object":{"status":{}}}`)},
 	}
@@ -92,6 +96,9 @@ func TestNodeCannotHaltReaders(t *testing.T) {
 					t.Errorf("%s: event %d read alone: %+v, %v", reader, at, got, err)
 				}
 				if err := e.Validate(); err != nil {
+					t.Errorf("event %d: %v", at, err)
+				}
+				if _, err := events.Encode(e); err != nil { // as the notary does
 					t.Errorf("event %d: %v", at, err)
 				}
 			}

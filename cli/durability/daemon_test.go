@@ -23,6 +23,7 @@ import (
 type daemon struct {
 	dir, bin  string
 	api, nats string // host:port, the same after every restart
+	advertise string // the endpoint of the kubernetes Service
 
 	cmd  *exec.Cmd
 	done chan struct{} // closed when cmd has ended and was waited for
@@ -34,7 +35,7 @@ func newDaemon(t *testing.T) *daemon {
 	if bin == "" {
 		t.Fatal("ORLOG_BIN must name the folder of the built binaries (task build)")
 	}
-	d := &daemon{dir: t.TempDir(), bin: bin, api: freePort(t), nats: freePort(t)}
+	d := &daemon{dir: t.TempDir(), bin: bin, api: freePort(t), nats: freePort(t), advertise: "198.51.100.1"}
 	t.Cleanup(func() {
 		d.kill()
 		if t.Failed() {
@@ -59,15 +60,16 @@ func (d *daemon) file(name string) string { return filepath.Join(d.dir, name) }
 func (d *daemon) dataDir() string         { return d.file("data") }
 
 // start starts orlogd and does not wait for it.
-func (d *daemon) start(t *testing.T) {
+func (d *daemon) start(t *testing.T, further ...string) {
 	t.Helper()
 	out, err := os.OpenFile(d.file("orlogd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	d.cmd = exec.Command(filepath.Join(d.bin, "orlogd"), "--data-dir", d.dataDir(), "--listen", d.api, "--nats-listen", d.nats,
-		"--advertise-address", "198.51.100.1", "--kubeconfig", d.file("kubeconfig"), "--node-kubeconfig", d.file("node.kubeconfig"), "--node-name", "killtest")
+	args := append([]string{"--data-dir", d.dataDir(), "--listen", d.api, "--nats-listen", d.nats,
+		"--advertise-address", d.advertise, "--kubeconfig", d.file("kubeconfig"), "--node-kubeconfig", d.file("node.kubeconfig"), "--node-name", "durability"}, further...)
+	d.cmd = exec.Command(filepath.Join(d.bin, "orlogd"), args...)
 	d.cmd.Stdout, d.cmd.Stderr = out, out
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {

@@ -44,7 +44,10 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
   orlogd --agent
 
   # On an external NATS cluster
-  orlogd --nats-url nats://a:4222,nats://b:4222,nats://c:4222 --nats-replicas 3 --nats-credentials /etc/orlog/services.creds`,
+  orlogd --nats-url nats://a:4222,nats://b:4222,nats://c:4222 --nats-replicas 3 --nats-credentials /etc/orlog/services.creds
+
+  # One more gateway, on the log of the orlogd on host a (with copies of its pki folder and nats/services.nats)
+  orlogd --gateway-only --nats-url nats://a:4222 --nats-credentials /etc/orlog/services.nats`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -40,7 +40,7 @@ type nodePorts struct {
 	at     events.Sequence
 	fresh  bool
 	used   servicePorts
-	claims map[int]time.Time // by offset, until when: this gateway's, and others' that were met
+	claims map[int]time.Time // by offset, until when: this gateway's own
 }
 
 // servicePorts is the set of node ports that Services hold.
@@ -65,30 +65,35 @@ func (n *nodePorts) run(ctx context.Context, store *projections.Store, logger *s
 	changes := store.Watch(store.Position(), projections.Selector{Resource: "services"})
 	defer changes.Close()
 	for {
-		if _, err := changes.Next(ctx); err != nil {
+		batch, err := changes.Next(ctx)
+		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, events.ErrClosed) {
 				return nil
 			}
 			return fmt.Errorf("node ports: %w", err)
 		}
-		if err := n.settle(ctx); err != nil && ctx.Err() == nil {
+		// What each change shows counts, not what is there by now: the Service may be gone again.
+		shown := servicePorts{}
+		for _, c := range batch {
+			if err := shown.add(c.Next); err != nil {
+				return err
+			}
+		}
+		if err := n.settle(ctx, shown); err != nil && ctx.Err() == nil {
 			// Those claims are given back with the next, or end by themselves.
 			logger.Warn("gateway: giving back claims of node ports", "error", err)
 		}
 	}
 }
 
-// settle gives back the claims of ports that Services hold.
-func (n *nodePorts) settle(ctx context.Context) error {
+// settle gives back the claims of ports that Services have come to hold.
+func (n *nodePorts) settle(ctx context.Context, shown servicePorts) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.claims) == 0 {
-		return nil
+	for port := range shown {
+		delete(n.claims, port-n.base)
 	}
-	if err := n.refresh(); err != nil {
-		return err
-	}
-	return n.others.giveBack(ctx, func(port int) bool { return n.used[port] })
+	return n.others.giveBack(ctx, func(port int) bool { return shown[port] })
 }
 
 // portsIn reads the node ports of all living Services.
@@ -100,22 +105,30 @@ func portsIn(store *projections.Store) (servicePorts, error) {
 		if err != nil {
 			return nil, fmt.Errorf("node ports: reading services: %w", err)
 		}
-		if !bytes.Contains(state.Object, []byte(`odePort":`)) { // nodePort, healthCheckNodePort: few have them
-			continue
+		if err := used.add(state); err != nil {
+			return nil, err
 		}
-		var service struct {
-			Spec corev1.ServiceSpec `json:"spec"`
-		}
-		if err := json.Unmarshal(state.Object, &service); err != nil {
-			return nil, fmt.Errorf("node ports: service %s: %w", state.Key, err)
-		}
-		for _, p := range service.Spec.Ports {
-			used[int(p.NodePort)] = true
-		}
-		used[int(service.Spec.HealthCheckNodePort)] = true
 	}
-	delete(used, 0)
 	return used, nil
+}
+
+// add adds the ports of one Service.
+func (u servicePorts) add(state events.State) error {
+	if !bytes.Contains(state.Object, []byte(`odePort":`)) { // nodePort, healthCheckNodePort: few have them
+		return nil
+	}
+	var service struct {
+		Spec corev1.ServiceSpec `json:"spec"`
+	}
+	if err := json.Unmarshal(state.Object, &service); err != nil {
+		return fmt.Errorf("node ports: service %s: %w", state.Key, err)
+	}
+	for _, p := range service.Spec.Ports {
+		u[int(p.NodePort)] = true
+	}
+	u[int(service.Spec.HealthCheckNodePort)] = true
+	delete(u, 0)
+	return nil
 }
 
 // refresh brings used up to date where the log has moved. The caller holds mu.
@@ -172,10 +185,10 @@ func (n *nodePorts) claim(ctx context.Context, offset int) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("node ports: claiming %d: %w", port, err)
 	}
-	n.claims[offset] = until
 	if !won {
 		return false, nil
 	}
+	n.claims[offset] = until
 	if err = n.catchUp(ctx); err == nil {
 		err = n.refresh()
 	}

@@ -3,6 +3,8 @@ package events
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -132,10 +134,13 @@ func Decode(w Wire, seq Sequence, stored time.Time) (Event, error) {
 		}
 	}
 	e.Source = strings.TrimPrefix(e.Source, sourceRoot)
-	for name, to := range map[string]*Sequence{headerCause: &e.Cause, headerCorrelation: &e.Correlation} {
-		if v := w.Header[name]; v != "" {
-			if *to, err = ParseSequence(v); err != nil {
-				return fail(name, err)
+	for _, f := range []struct {
+		name string
+		to   *Sequence
+	}{{headerCause, &e.Cause}, {headerCorrelation, &e.Correlation}} {
+		if v := w.Header[f.name]; v != "" {
+			if *f.to, err = ParseSequence(v); err != nil {
+				return fail(f.name, err)
 			}
 		}
 	}
@@ -150,7 +155,7 @@ func Structured(e Event) (json.RawMessage, error) {
 		return nil, err
 	}
 	out := map[string]any{"sequence": e.Sequence.String(), "datacontenttype": "application/json", "data": body, "natssubject": e.Subject.String()}
-	for name, value := range e.attributes() {
+	for name, value := range e.attributes() { // order does not matter: all names have the prefix
 		out[strings.TrimPrefix(name, "ce-")] = value
 	}
 	return json.Marshal(out)
@@ -165,9 +170,9 @@ func ParseStructured(b []byte) (Event, error) {
 	w := Wire{Header: map[string]string{}, Data: in["data"]}
 	delete(in, "data")
 	attributes := map[string]string{}
-	for name, raw := range in {
+	for _, name := range slices.Sorted(maps.Keys(in)) {
 		var value string
-		if err := json.Unmarshal(raw, &value); err != nil {
+		if err := json.Unmarshal(in[name], &value); err != nil {
 			return Event{}, invalidf("structured event: %s: %v", name, err)
 		}
 		attributes[name] = value

@@ -1,7 +1,7 @@
 // Package events is Orlog's vocabulary: what an event is, what it is about, who caused it, how a log of
 // events is written and read, and how events fold into the state of an object.
 //
-// It depends on the standard library alone, does no I/O and reads no clock, so that every other room (the
+// The package itself depends on the standard library alone, does no I/O and reads no clock, so that every other room (the
 // gateway, the projections, the scheduler, the reconcilers, the node agents, the simulator) can share it.
 //
 // How data passes through: a writer builds an [Event] and hands it, with what it believes to be the newest

@@ -34,7 +34,9 @@ type Event struct {
 	// Reason is a person's words or a machine-readable (JSON) decision record. May be "".
 	Reason string
 	// UID is metadata.uid of the object.
-	UID         string
+	UID string
+	// TraceParent is where the event belongs in a distributed trace, a W3C traceparent; "" where it belongs to none.
+	// An event that another led to carries on the other's trace: see [Cause].
 	TraceParent string
 
 	// Object is JSON. Desired: the whole object without status (or with it, where status was written by the
@@ -50,6 +52,9 @@ type Cause struct {
 	Sequence    Sequence
 	Correlation Sequence
 	Reason      string
+	// TraceParent is the trace that led here, "" where none is known. What is done because of the cause belongs to
+	// the same trace.
+	TraceParent string
 }
 
 // CauseOf makes the Cause that an event's consequences carry.
@@ -58,7 +63,7 @@ func CauseOf(e Event) Cause {
 	if c == 0 {
 		c = e.Sequence
 	}
-	return Cause{Sequence: e.Sequence, Correlation: c}
+	return Cause{Sequence: e.Sequence, Correlation: c, TraceParent: e.TraceParent}
 }
 
 // TypePrefix begins every event type.

@@ -23,7 +23,7 @@ func (s *Store) Follow(ctx context.Context, log events.Log) error {
 		before := s.Position()
 		err := s.follow(ctx, log)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		if !errors.Is(err, events.ErrUnavailable) {
 			return fmt.Errorf("projection in %s: following the log from %d: %w", s.dir, s.Position()+1, err)
@@ -31,7 +31,7 @@ func (s *Store) Follow(ctx context.Context, log events.Log) error {
 		if s.Position() > before {
 			wait = followBackoff
 		}
-		s.o.Logger.Warn("log unavailable, trying again", "dir", s.dir, "position", s.Position(), "after", wait, "error", err)
+		s.o.Logger.Warn("log unavailable, trying again", "dir", s.dir, events.LogSequence, s.Position(), "after", wait, events.LogError, err)
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

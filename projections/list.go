@@ -182,7 +182,8 @@ func (v *View) pastRow(sel Selector, present, versions *pebble.Iterator) (row, b
 	if !r.Exists() {
 		return row{}, false, nil
 	}
-	return r, true, v.s.fill(v.snap, &r)
+	err = v.s.fill(v.snap, &r)
+	return r, true, err
 }
 
 // ByNode yields the live objects bound to a node, of all resources, in the order of their keys. Views of

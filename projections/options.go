@@ -52,7 +52,7 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.Default()
 	}
 	if o.fs == nil {
-		o.fs = vfs.Default
+		o.fs = privateFS{vfs.Default}
 		if o.InMemory {
 			o.fs = vfs.NewMem()
 		}

@@ -102,7 +102,7 @@ func (s *Store) rebuild(was []byte) error {
 	}
 	floor := max(s.floor, s.Position())
 	s.o.Logger.Warn("projection was written in another format: rebuilding it from the log",
-		"dir", s.dir, "was", string(was), "want", s.fingerprint(), "position", floor)
+		"dir", s.dir, "was", string(was), "want", s.fingerprint(), events.LogSequence, floor)
 	b := s.db.NewBatch()
 	defer b.Close()
 	return errors.Join(

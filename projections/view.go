@@ -158,7 +158,8 @@ func (s *Store) stateAt(from pebble.Reader, k events.Key, at events.Sequence) (r
 			return row{}, err
 		}
 	}
-	return r, s.fill(from, &r)
+	err = s.fill(from, &r)
+	return r, err
 }
 
 // versionAt reads the newest overwritten version that is not newer than at, bare or not.

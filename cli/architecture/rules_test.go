@@ -44,7 +44,7 @@ type goPackage struct {
 	Imports, TestImports, XTestImports []string
 }
 
-func packages(t *testing.T) []goPackage {
+func listed(t *testing.T) []goPackage {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-tags", "system", "-json=ImportPath,Imports,TestImports,XTestImports", module+"/...")
 	var stderr bytes.Buffer
@@ -66,7 +66,7 @@ func packages(t *testing.T) []goPackage {
 }
 
 func TestImportsFlowOneWay(t *testing.T) {
-	for _, p := range packages(t) {
+	for _, p := range listed(t) {
 		path := strings.TrimPrefix(p.ImportPath, module+"/")
 		room, _, _ := strings.Cut(path, "/")
 		allowed, known := rooms[room]
@@ -92,7 +92,7 @@ func TestImportsFlowOneWay(t *testing.T) {
 }
 
 func TestNoPackageIsNamedAfterNothing(t *testing.T) {
-	for _, p := range packages(t) {
+	for _, p := range listed(t) {
 		if name := p.ImportPath[strings.LastIndexByte(p.ImportPath, '/')+1:]; slices.Contains(banned, name) {
 			t.Errorf("%s: name the package after what it is about", p.ImportPath)
 		}
@@ -100,7 +100,7 @@ func TestNoPackageIsNamedAfterNothing(t *testing.T) {
 }
 
 func TestEveryPackageHasADoc(t *testing.T) {
-	for _, p := range packages(t) {
+	for _, p := range listed(t) {
 		dir := filepath.Join("..", "..", strings.TrimPrefix(p.ImportPath, module+"/"))
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {

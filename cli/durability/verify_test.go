@@ -12,6 +12,7 @@ import (
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/jetstream"
+	"github.com/orlog-io/orlog/events/jetstream/credential"
 	"github.com/orlog-io/orlog/projections"
 	"github.com/orlog-io/orlog/services/notary"
 )
@@ -19,8 +20,12 @@ import (
 // openLog serves the folder of an orlogd that has ended, as orlogd does.
 func openLog(t *testing.T, dataDir string) events.Log {
 	t.Helper()
-	credentials := filepath.Join(dataDir, "nats", "services.nats")
-	key, err := jetstream.MakeCredentials(credentials)
+	credentials := filepath.Join(t.TempDir(), "services.nats") // of this server, which speaks no TLS
+	made, err := credential.Make(credentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := made.Public()
 	if err != nil {
 		t.Fatal(err)
 	}

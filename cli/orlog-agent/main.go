@@ -8,10 +8,13 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/orlog-io/orlog/cli/nodeagent"
 	"github.com/orlog-io/orlog/cli/settings"
+	"github.com/orlog-io/orlog/cli/telemetry"
 	"github.com/orlog-io/orlog/node/agent"
 )
 
@@ -36,7 +39,7 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: withNode(func(ctx context.Context, o options) error {
-			return nodeagent.Run(ctx, o.cluster, o.agent)
+			return run(ctx, o)
 		}),
 	}
 	addFlags(c.PersistentFlags())
@@ -51,6 +54,27 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
 		}),
 	})
 	return c
+}
+
+// run is the agent's life, beside that of its metrics and traces.
+func run(ctx context.Context, o options) error {
+	listener, err := telemetry.Listen(o.telemetry)
+	if err != nil {
+		return err
+	}
+	if listener != nil {
+		defer listener.Close()
+	}
+	traces, err := telemetry.OpenTraces(ctx, o.telemetry, "orlog-agent", o.agent.NodeName, o.agent.Logger)
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
+	o.agent.Registry, o.agent.Tracer = prometheus.NewRegistry(), traces.Provider()
+	g, serve := errgroup.WithContext(ctx)
+	g.Go(func() error { return listener.Serve(serve, o.agent.Registry) })
+	g.Go(func() error { return nodeagent.Run(serve, o.cluster, o.agent) })
+	return g.Wait()
 }
 
 // withNode reads the settings for a command and gives it a context that ends with a signal.

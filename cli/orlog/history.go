@@ -25,6 +25,7 @@ type historyFlags struct {
 	status, all, wide   bool
 	limit               int
 	output              string
+	secrets             bool
 }
 
 func newHistoryCommand(api *apiClient, streams genericiooptions.IOStreams) *cobra.Command {
@@ -35,7 +36,8 @@ func newHistoryCommand(api *apiClient, streams genericiooptions.IOStreams) *cobr
 		Long: `Show every change of an object: when, who, from what to what.
 
 The table leaves out reports of status and controllers' bookkeeping (revision annotations, copies, time
-stamps); the line below it says how much. JSON and YAML hold every event as it is. Objects that are gone keep
+stamps); the line below it says how much. JSON and YAML hold every event as it is, but for the values of Secrets
+(--show-secrets). Objects that are gone keep
 their history, also where their kind is gone with them: name it RESOURCE.GROUP/NAME then.`,
 		Example: `  # What happened to a deployment, and who did it
   orlog history deployment/web
@@ -75,6 +77,7 @@ their history, also where their kind is gone with them: name it RESOURCE.GROUP/N
 	f.IntVar(&o.limit, "limit", 0, "Show the newest N changes only (0: all)")
 	f.BoolVar(&o.wide, "wide", false, "Show times, causes and values in full (as -o wide)")
 	f.StringVarP(&o.output, "output", "o", "", "wide, json or yaml; empty for a table")
+	addShowSecrets(c, &o.secrets)
 	completeOutput(c)
 	return c
 }
@@ -106,6 +109,9 @@ func (o *historyFlags) run(ctx context.Context, api *apiClient, t target, stream
 		entries := make([]entry, 0, len(s.shown))
 		for _, e := range s.shown {
 			entries = append(entries, e.entry)
+		}
+		if !o.secrets {
+			entries = masked(entries)
 		}
 		return printObject(streams.Out, o.output, map[string]any{"object": t.String(), "entries": entries})
 	}
@@ -231,7 +237,7 @@ func (s *selection) wanted(e entry) bool {
 	if s.raw && s.field == nil {
 		return true
 	}
-	if e.observed() && !s.status {
+	if e.observed() && !s.status && !decisions[e.Verb] {
 		s.reports++
 		return false
 	}
@@ -244,6 +250,9 @@ func (s *selection) wanted(e entry) bool {
 	}
 	return true
 }
+
+// decisions are people's, though they stand in a status.
+var decisions = map[string]bool{"approved": true, "denied": true, "revoked": true}
 
 // quiet verbs say nothing beyond their fields.
 var quiet = map[string]bool{string(events.Updated): true, "annotated": true, "labelled": true, "status-changed": true, "status-reported": true}

@@ -34,6 +34,7 @@ All of kubectl's commands work here as you know them. Besides them:
   orlog diff deployment/web        what the newest change did; --from and --to name other moments
   orlog get pods --at 12m          the cluster as it was (also a sequence or a time)
   orlog tail                       follow every event of the cluster
+  orlog auth list|revoke|...       who has access: give it, take it
   orlog doctor                     check whether this machine is fit to run Orlog
   orlog image pack|load|pull|ls|rm the images of this node`
 	request.addTo(root)
@@ -52,6 +53,7 @@ All of kubectl's commands work here as you know them. Besides them:
 	extendDiff(root, api, request, streams)
 	rename(root)
 	extendVersion(root, f, streams)
+	extendAuth(root, api, streams)
 	history, why := newHistoryCommand(api, streams), newWhyCommand(api, streams)
 	for _, c := range []*cobra.Command{history, why, subcommand(root, "diff")} {
 		completeObject(f, c)

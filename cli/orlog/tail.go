@@ -28,7 +28,7 @@ type tailFlags struct {
 	node, class      string
 	namespace        string // "" for all: tail does not use the kubeconfig's
 	output, coloured string
-	wide             bool
+	wide, secrets    bool
 }
 
 func newTailCommand(api *apiClient, request *requestFlags, streams genericiooptions.IOStreams) *cobra.Command {
@@ -89,6 +89,7 @@ on at the next event: none is missed, none comes twice.`,
 	f.StringVarP(&o.output, "output", "o", "", "json for CloudEvents, one a line; wide; empty for readable lines")
 	f.StringVar(&o.coloured, "color", "auto", "Colours: auto (on a terminal), always or never")
 	f.BoolVar(&o.wide, "wide", false, "Show dates, identities and all changes in full (as -o wide)")
+	addShowSecrets(c, &o.secrets)
 	completeOutput(c)
 	completeTail(api, c)
 	return c
@@ -145,7 +146,12 @@ func (o *tailFlags) run(ctx context.Context, api *apiClient, streams genericioop
 			return e.Sequence, nil
 		}
 		if o.output == "json" {
-			_, err = fmt.Fprintf(streams.Out, "%s\n", line)
+			if !o.secrets {
+				line, err = maskedLine(e, line)
+			}
+			if err == nil {
+				_, err = fmt.Fprintf(streams.Out, "%s\n", line)
+			}
 		} else {
 			err = p.print(e)
 		}

@@ -18,6 +18,7 @@ type whyFlags struct {
 	event     uint64
 	all, wide bool
 	output    string
+	secrets   bool
 }
 
 func newWhyCommand(api *apiClient, streams genericiooptions.IOStreams) *cobra.Command {
@@ -69,6 +70,7 @@ controller's that only carry the chain on are counted and left out; --all shows 
 	f.BoolVar(&o.all, "all", false, "Show every step and every field")
 	f.BoolVar(&o.wide, "wide", false, "Show times, identities and values in full (as -o wide)")
 	f.StringVarP(&o.output, "output", "o", "", "wide, json or yaml; empty for text")
+	addShowSecrets(c, &o.secrets)
 	completeOutput(c)
 	return c
 }
@@ -118,6 +120,9 @@ func (o *whyFlags) run(ctx context.Context, api *apiClient, t target, streams ge
 		return err
 	}
 	if o.output != "" && o.output != "wide" {
+		if !o.secrets {
+			newest = masked(newest)
+		}
 		return printObject(streams.Out, o.output, map[string]any{"object": t.String(), "chain": newest})
 	}
 	x := explanation{key: t.Key, event: o.event}

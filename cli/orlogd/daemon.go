@@ -15,6 +15,7 @@ import (
 	"github.com/orlog-io/orlog/cli/nodeagent"
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/projections"
+	"github.com/orlog-io/orlog/services/access"
 	"github.com/orlog-io/orlog/services/gateway"
 	"github.com/orlog-io/orlog/services/notary"
 	"github.com/orlog-io/orlog/services/reconcilers"
@@ -30,13 +31,19 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 
+	seen, err := observe(ctx, o, logger)
+	if err != nil {
+		return err
+	}
+	defer seen.close()
+
 	stores, err := openStores(o, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stores.close()) }()
 
-	signer, err := notary.Open(notary.Options{Dir: filepath.Join(o.dataDir, "notary"), Origin: "orlog/" + o.clusterName, Logger: logger})
+	signer, err := notary.Open(notary.Options{Dir: filepath.Join(o.dataDir, "notary"), Origin: "orlog/" + o.clusterName, Logger: logger, Registry: seen.registry})
 	if err != nil {
 		return err
 	}
@@ -44,7 +51,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 
 	// What has been folded or signed here must be on the log: before the log is opened, as that might create it.
 	checkpoint, _ := signer.Checkpoint()
-	logs, err := openLogs(ctx, o, max(stores.newest(), checkpoint.Size), logger)
+	logs, err := openLogs(ctx, o, max(stores.newest(), checkpoint.Size), seen, logger)
 	if err != nil {
 		return err
 	}
@@ -58,6 +65,10 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 		return err
 	}
 
+	if err := seen.follow(stores, logs, signer); err != nil {
+		return err
+	}
+
 	// The followers outlive the services that read what they fold.
 	follow, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopFollowing()
@@ -67,7 +78,12 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 	}
 	followers.Go(func() error { return stores.volatile.Follow(follow, logs.volatile) })
 
+	ledger, door, err := openDoor(follow, stores, logs, logger)
+	if err != nil {
+		return err
+	}
 	services, serve := errgroup.WithContext(ctx)
+	services.Go(func() error { return ledger.Run(serve) })
 	services.Go(func() error {
 		// A projection that cannot go on takes the services down with it: better stopped than wrong.
 		select {
@@ -78,7 +94,8 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 		}
 	})
 	services.Go(func() error { return signer.Run(serve, logs.log) })
-	startServices(services, serve, o, stores, logs, logger)
+	services.Go(func() error { return seen.serve(serve) })
+	startServices(services, serve, o, stores, logs, ledger, door, seen, logger)
 	err = services.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // asked to stop, and stopped
@@ -91,11 +108,12 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 }
 
 // startServices starts the gateway and, once it is ready, what works through it.
-func startServices(g *errgroup.Group, ctx context.Context, o options, stores *stores, logs *logs, logger *slog.Logger) {
+func startServices(g *errgroup.Group, ctx context.Context, o options, stores *stores, logs *logs, ledger *access.Ledger, door *doorman, seen *observation, logger *slog.Logger) {
 	g.Go(func() error {
 		gw, err := gateway.New(ctx, gateway.Options{
 			DataDir: o.dataDir, Listen: o.listen, AdvertiseAddress: o.advertiseAddress, ServiceCIDR: o.serviceCIDR, ClusterDomain: o.clusterDomain, EventTTL: o.eventTTL,
 			Log: logs.log, Volatile: logs.volatile, Store: stores.gateway, VolatileStore: stores.volatile, Tunnel: logs.conn.Tunnel(), Logger: logger,
+			Metrics: seen.registry, Tracer: seen.tracer, Ledger: ledger, LogClients: logs.clients,
 		})
 		if err != nil {
 			return err
@@ -110,30 +128,42 @@ func startServices(g *errgroup.Group, ctx context.Context, o options, stores *st
 			return nil
 		}
 		logger.Info("the Kubernetes API is ready", "listen", o.listen, "kubeconfig", o.kubeconfig)
+		if err := recordKubeconfigs(ctx, gw, o); err != nil {
+			return err
+		}
+		if door != nil {
+			g.Go(func() error { return door.run(ctx, gw.LoopbackConfig()) })
+		}
 		if o.gatewayOnly {
 			return nil
 		}
 		g.Go(func() error {
-			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Logger: logger})
+			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Logger: logger,
+				Registry: seen.registry, Tracer: seen.tracer})
 		})
 		if o.agent != nil {
+			o.agent.Tracer = seen.tracer
 			g.Go(func() error {
-				return nodeagent.Run(ctx, nodeagent.Cluster{NATSURL: logs.url, NATSCredentials: o.nodeCredentials, Kubeconfig: o.nodeKubeconfig}, *o.agent)
+				return nodeagent.Run(ctx, nodeagent.Cluster{NATSURL: logs.url, NATSCredentials: o.nodeCredentials, NATSCA: o.natsCA, Kubeconfig: o.nodeKubeconfig}, *o.agent)
 			})
 		}
 		g.Go(func() error {
 			return reconcilers.Run(ctx, reconcilers.Options{Store: stores.reconcilers, VolatileStore: stores.volatile,
-				Log: logs.log, Volatile: logs.volatile, Rest: gw.LoopbackConfig(), RootCA: gw.CABundle(), Logger: logger})
+				Log: logs.log, Volatile: logs.volatile, Rest: gw.LoopbackConfig(), RootCA: gw.CABundle(), Logger: logger,
+				Registry: seen.registry, Tracer: seen.tracer, Telling: &seen.telling})
 		})
 		return nil
 	})
 }
 
 func writeKubeconfigs(gw *gateway.Gateway, o options) error {
-	if err := gw.WriteKubeconfig(o.kubeconfig, gateway.AdminUser, gateway.MastersGroup); err != nil {
-		return err
+	for i, path := range []string{o.kubeconfig, o.nodeKubeconfig} {
+		holder := o.kubeconfigHolders()[i]
+		if err := gw.WriteKubeconfig(path, holder[0], holder[1]); err != nil {
+			return err
+		}
 	}
-	return gw.WriteKubeconfig(o.nodeKubeconfig, gateway.NodeUserPrefix+o.nodeName, gateway.NodesGroup)
+	return nil
 }
 
 // lockDataDir makes the data folder and takes it for this process alone.

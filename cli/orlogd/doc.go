@@ -2,9 +2,11 @@
 // --nats-url names a cluster), the gateway, the scheduler, the reconcilers and the notary, each with its own
 // projection; with --agent also this machine's node agent.
 //
-// The embedded log asks everybody for credentials. They are made at the first start, in data-dir/nats: orlogd's
-// own (everything), this machine's agent's (--node-credentials) and integrators' (--integrator-credentials,
-// reading only). An external cluster's are its operator's affair: see --nats-credentials.
+// The embedded log speaks TLS, and asks everybody for credentials. Some are made at the first start, in
+// data-dir/nats: orlogd's own (everything), this machine's agent's (--node-credentials) and an integrator's
+// (--integrator-credentials, reading only). Others come and go while orlogd runs, as requests are approved and
+// revoked (services/access, doorman.go); the port opens when it is known who may come in. An external cluster's
+// are its operator's affair: see --nats-credentials and --nats-ca.
 //
 // It owns --data-dir, which one orlogd at a time may use. Order matters at the start: the log opens first,
 // checked against every projection that exists (a log that is behind what was projected from it is not the

@@ -11,6 +11,7 @@ import (
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/jetstream"
+	"github.com/orlog-io/orlog/services/gateway"
 )
 
 // connectTimeout bounds how long orlogd waits for the log at its start.
@@ -18,7 +19,9 @@ const connectTimeout = 2 * time.Minute
 
 // logs are the log and what goes with it.
 type logs struct {
-	server        *jetstream.Server // nil with an external cluster
+	server        *jetstream.Server // nil with an external cluster, like the next two
+	made          *credentials
+	clients       *gateway.LogClients
 	conn          *jetstream.Conn
 	log, volatile events.Log
 	url           string
@@ -26,25 +29,19 @@ type logs struct {
 
 // openLogs starts the embedded server, or connects to the external one, and opens both streams. newest is
 // what the projections or the notary have seen: where that is not 0, a missing or shorter log is a lost one, and refused.
-func openLogs(ctx context.Context, o options, newest events.Sequence, logger *slog.Logger) (_ *logs, err error) {
+func openLogs(ctx context.Context, o options, newest events.Sequence, seen *observation, logger *slog.Logger) (_ *logs, err error) {
 	l := &logs{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.close())
 		}
 	}()
-	url, credentials := o.natsURL, o.natsCredentials
+	url, file := o.natsURL, o.natsCredentials
 	if url == "" {
-		var access *jetstream.Access
-		if access, credentials, err = grantAccess(o); err != nil {
+		if err := l.startServer(o, logger); err != nil {
 			return nil, err
 		}
-		l.server, err = jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(o.dataDir, "log"), Host: o.natsHost, Port: o.natsPort,
-			Access: access, Logger: logger})
-		if err != nil {
-			return nil, err
-		}
-		url = l.server.URL()
+		url, file = o.localNATS(), l.made.file
 	}
 	l.url = url
 	// Where integrators and tests find the log.
@@ -53,9 +50,9 @@ func openLogs(ctx context.Context, o options, newest events.Sequence, logger *sl
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	l.conn, err = jetstream.Connect(ctx, jetstream.Options{URL: url, Name: "orlogd", Credentials: credentials,
-		Replicas: o.natsReplicas, MustExist: newest > 0, MinSequence: newest,
-		OnError: func(err error) { logger.Warn("log connection", "error", err) }})
+	l.conn, err = jetstream.Connect(ctx, jetstream.Options{URL: url, Server: l.server, Name: "orlogd", Credentials: file, Authority: o.natsCA,
+		Replicas: o.natsReplicas, MustExist: newest > 0, MinSequence: newest, Registry: seen.registry, Tracer: seen.tracer,
+		OnError: func(err error) { logger.Warn("log connection", events.LogError, err) }})
 	if err != nil {
 		return nil, err
 	}

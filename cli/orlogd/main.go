@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/orlog-io/orlog/cli/settings"
 )
@@ -44,10 +45,10 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
   orlogd --agent
 
   # On an external NATS cluster
-  orlogd --nats-url nats://a:4222,nats://b:4222,nats://c:4222 --nats-replicas 3 --nats-credentials /etc/orlog/services.creds
+  orlogd --nats-url tls://a:4222,tls://b:4222,tls://c:4222 --nats-replicas 3 --nats-credentials /etc/orlog/services.creds --nats-ca /etc/orlog/nats-ca.crt
 
   # One more gateway, on the log of the orlogd on host a (with copies of its pki folder and nats/services.nats)
-  orlogd --gateway-only --nats-url nats://a:4222 --nats-credentials /etc/orlog/services.nats`,
+  orlogd --gateway-only --nats-url tls://a:4222 --nats-credentials /etc/orlog/services.nats`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -63,6 +64,10 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
 			o, err := readOptions(s, logger)
 			if err != nil {
 				return err
+			}
+			if o.agent == nil {
+				// Nobody else reads what orlogd keeps; NATS would let the group. An agent has files for containers.
+				unix.Umask(0o077)
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()

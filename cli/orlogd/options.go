@@ -14,6 +14,7 @@ import (
 
 	"github.com/orlog-io/orlog/cli/nodeagent"
 	"github.com/orlog-io/orlog/cli/settings"
+	"github.com/orlog-io/orlog/cli/telemetry"
 	"github.com/orlog-io/orlog/node/agent"
 )
 
@@ -37,8 +38,11 @@ type options struct {
 	agent *agent.Options // this machine's node agent, in process; nil: none
 
 	natsCredentials       string // orlogd's own, for an external cluster
+	natsCA                string // the external cluster's
 	nodeCredentials       string
 	integratorCredentials string
+
+	telemetry telemetry.Options
 }
 
 func addFlags(f *pflag.FlagSet) {
@@ -55,13 +59,15 @@ func addFlags(f *pflag.FlagSet) {
 	f.String("cluster-domain", "cluster.local", "DNS domain of the cluster")
 	f.Duration("event-ttl", 0, "how long Kubernetes' Events stay after they last happened; 0: for ever")
 	f.String("nats-url", "", "external NATS servers, comma-separated (default: NATS runs inside orlogd)")
-	f.String("nats-listen", "127.0.0.1:4222", "host:port of the NATS inside orlogd, for agents and integrators")
+	f.String("nats-listen", "127.0.0.1:4222", "host:port of the NATS inside orlogd, for agents and integrators (TLS)")
 	f.String("nats-credentials", "", "file with orlogd's credentials for external NATS servers: a .creds file or an nkey's seed")
+	f.String("nats-ca", "", "file with the certificates (PEM) that external NATS servers are checked against (default: those in nats-credentials, else the system's)")
 	f.Int("nats-replicas", 1, "how many NATS servers keep each event; 3 or 5 with an external cluster")
 	f.Bool("gateway-only", false, "serve the Kubernetes API and nothing else, on the log at nats-url; another orlogd there runs the scheduler and the reconcilers")
 	f.Bool("agent", false, "run this machine's node agent in this process, its state in data-dir/node")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
+	telemetry.AddFlags(f, "behind the API's /metrics, beside the API server's own")
 	nodeagent.AddFlags(f)
 }
 
@@ -82,9 +88,13 @@ func readOptions(s *settings.Settings, logger *slog.Logger) (o options, err erro
 		natsReplicas:     s.Int("nats-replicas"),
 		natsCredentials:  s.String("nats-credentials"),
 		gatewayOnly:      s.Bool("gateway-only"),
+		natsCA:           s.String("nats-ca"),
 	}
 	o.nodeCredentials = cmp.Or(s.String("node-credentials"), filepath.Join(filepath.Dir(o.nodeKubeconfig), "node.nats"))
 	o.integratorCredentials = cmp.Or(s.String("integrator-credentials"), filepath.Join(filepath.Dir(o.kubeconfig), "integrator.nats"))
+	if o.natsCA != "" && o.natsURL == "" {
+		return o, fmt.Errorf("nats-ca needs --nats-url: the NATS inside orlogd has a certificate of orlogd's own authority")
+	}
 	if o.natsCredentials != "" && o.natsURL == "" {
 		return o, fmt.Errorf("nats-credentials needs --nats-url: the NATS inside orlogd has credentials of its own making")
 	}
@@ -115,6 +125,9 @@ func readOptions(s *settings.Settings, logger *slog.Logger) (o options, err erro
 		return o, fmt.Errorf("nats-replicas %d needs --nats-url: the NATS inside orlogd is one server", o.natsReplicas)
 	}
 	if o.nodeName, err = nodeagent.NodeName(s); err != nil {
+		return o, err
+	}
+	if o.telemetry, err = telemetry.Read(s); err != nil {
 		return o, err
 	}
 	if s.Bool("agent") {

@@ -25,6 +25,7 @@ type cluster struct {
 	kubeconfig string
 	orlogd     *process
 	agent      *process
+	traces     *traceReceiver
 }
 
 // the is the cluster that every test shares.
@@ -54,6 +55,11 @@ func runAll(m *testing.M) (code int) {
 	}
 	the = c
 	code = m.Run()
+	// After all that the tests did, so that nothing is missed that only some of them bring about.
+	if err := c.checkPrivate(); err != nil {
+		fmt.Fprintln(os.Stderr, "systemtest: files that others can read:", err)
+		code = 1
+	}
 	if code != 0 {
 		c.dumpLogs()
 	}
@@ -84,7 +90,8 @@ func newCluster() (*cluster, error) {
 			return c, fmt.Errorf("ip %v: %w: %s", args, err, out)
 		}
 	}
-	return c, nil
+	c.traces, err = receiveTraces(c.id)
+	return c, err
 }
 
 // inside makes a command that runs in the cluster's network namespace, and dies with the test.
@@ -121,7 +128,9 @@ func (c *cluster) packBusybox() error {
 func (c *cluster) startOrlogd() (err error) {
 	c.orlogd, err = c.spawn("orlogd", "--data-dir", filepath.Join(c.dir, "orlogd"), "--listen", "0.0.0.0:6443",
 		"--advertise-address", "198.51.100.1", "--kubeconfig", c.kubeconfig, "--node-kubeconfig", filepath.Join(c.dir, "node.kubeconfig"),
-		"--node-credentials", filepath.Join(c.dir, "node.nats"), "--integrator-credentials", filepath.Join(c.dir, "integrator.nats"), "--node-name", c.id)
+		"--node-credentials", filepath.Join(c.dir, "node.nats"), "--integrator-credentials", filepath.Join(c.dir, "integrator.nats"), "--node-name", c.id,
+		"--metrics-listen", orlogdMetrics, "--trace-endpoint", traceEndpoint, "--trace-sampling", "0",
+		"--nats-listen", "0.0.0.0:4222", "--log-level", "debug")
 	if err != nil {
 		return err
 	}
@@ -133,7 +142,8 @@ func (c *cluster) startOrlogd() (err error) {
 
 func (c *cluster) startAgent() (err error) {
 	c.agent, err = c.spawn("orlog-agent", "--data-dir", filepath.Join(c.dir, "node"), "--kubeconfig", filepath.Join(c.dir, "node.kubeconfig"),
-		"--nats-credentials", filepath.Join(c.dir, "node.nats"), "--bin-dir", c.bin, "--node-name", c.id, "--bridge", c.id+"b", "--nft-table", c.id, "--cgroup-root", "/"+c.id)
+		"--nats-credentials", filepath.Join(c.dir, "node.nats"), "--bin-dir", c.bin, "--node-name", c.id, "--bridge", c.id+"b", "--nft-table", c.id, "--cgroup-root", "/"+c.id,
+		"--metrics-listen", agentMetrics, "--trace-endpoint", traceEndpoint, "--trace-sampling", "0", "--log-level", "debug")
 	if err != nil {
 		return err
 	}
@@ -155,6 +165,9 @@ func (c *cluster) remove() error {
 		_, err := c.run("orlog-agent", "reset", "--data-dir", filepath.Join(c.dir, "node"), "--bin-dir", c.bin,
 			"--bridge", c.id+"b", "--nft-table", c.id, "--cgroup-root", "/"+c.id)
 		errs = append(errs, err)
+	}
+	if c.traces != nil {
+		c.traces.stop()
 	}
 	if out, err := exec.Command("ip", "netns", "del", c.id).CombinedOutput(); err != nil {
 		errs = append(errs, fmt.Errorf("ip netns del: %w: %s", err, out))

@@ -97,7 +97,11 @@ func TestExampleConsumerSeesTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := the.run(bin, strings.TrimSpace(string(url))); err == nil || !strings.Contains(err.Error(), "Authorization Violation") {
+	if out, err := the.run(bin, strings.TrimSpace(string(url))); err == nil || !strings.Contains(err.Error(), "unknown authority") {
+		t.Errorf("without the authority the consumer got: %v\n%s", err, out)
+	}
+	trusted := "SSL_CERT_FILE=" + filepath.Join(the.dir, "integrator.nats")
+	if out, err := the.run("env", trusted, bin, strings.TrimSpace(string(url))); err == nil || !strings.Contains(err.Error(), "Authorization Violation") {
 		t.Errorf("without credentials the consumer got: %v\n%s", err, out)
 	}
 	consumer := start(t, bin, strings.TrimSpace(string(url)), filepath.Join(the.dir, "integrator.nats"))

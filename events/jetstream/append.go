@@ -17,6 +17,13 @@ import (
 
 // Append implements events.Log.
 func (l *log) Append(ctx context.Context, entries ...events.Entry) ([]events.Sequence, error) {
+	span, began := l.measures.began(entries)
+	seqs, err := l.append(ctx, entries)
+	l.measures.ended(span, began, seqs, err)
+	return seqs, err
+}
+
+func (l *log) append(ctx context.Context, entries []events.Entry) ([]events.Sequence, error) {
 	if err := l.closed("append"); err != nil {
 		return nil, err
 	}
@@ -162,6 +169,7 @@ func (a *appending) publish(ctx context.Context) (ack, error) {
 		}
 	}
 	a.mark()
+	a.log.measures.wrote(len(a.msgs))
 	last := len(a.msgs) - 1
 	m, err := a.log.conn.request(ctx, a.msgs[last], a.msgs[:last]...)
 	if err != nil {

@@ -16,16 +16,24 @@ import (
 )
 
 // Access says who may use an embedded server, and what for: everybody else is turned away. Keys are the
-// public keys of credentials, see [MakeCredentials].
+// public keys of credentials, see package credential. It may change while the server runs: [Server.SetAccess].
 type Access struct {
 	// Services is the key of the control plane, which may do everything but delete, empty or change a stream.
 	// Required.
 	Services string
-	// Nodes are the keys of the agents, by node name. An agent may append what its own node observes and its
-	// own lease, take in the streams dialled to its node, and read both logs.
-	Nodes map[string]string
+	// Nodes are the keys of the agents, by node name; each of a node's keys will do. An agent may append what
+	// its own node observes and its own lease, take in the streams dialled to its node, and read both logs.
+	Nodes map[string][]string
 	// Readers are the keys of integrators, by a name for each. A reader may read the log and the live events.
-	Readers map[string]string
+	Readers map[string][]string
+}
+
+// CheckName reports what is wrong with the name of a node or reader, which becomes part of a NATS account's.
+func CheckName(name string) error {
+	if name == "" || !legalAccount.MatchString(nodeName(name)) {
+		return fmt.Errorf("access: name %q: a name may consist of letters, digits, dots, - and _ only", name)
+	}
+	return nil
 }
 
 // logAccount is the NATS account that holds the streams, and the control plane's alone. Every node and every
@@ -227,9 +235,12 @@ func (g *grant) work(node string) {
 }
 
 // addTo puts the account beside the others.
-func (g *grant) addTo(accounts map[string]*accountConfig, core *accountConfig, key string) error {
-	if err := checkKey(g.name, key); err != nil {
-		return err
+func (g *grant) addTo(accounts map[string]*accountConfig, core *accountConfig, keys []string) error {
+	for _, key := range keys {
+		if err := checkKey(g.name, key); err != nil {
+			return err
+		}
+		g.account.Users = append(g.account.Users, userConfig{Key: key, Permissions: &permissionsConfig{Publish: &permitted{Allow: g.publish}, Subscribe: &permitted{Allow: g.receive}}})
 	}
 	if !legalAccount.MatchString(g.name) {
 		return fmt.Errorf("access: a name may consist of letters, digits, dots, - and _ only")
@@ -237,7 +248,6 @@ func (g *grant) addTo(accounts map[string]*accountConfig, core *accountConfig, k
 	if accounts[g.name] != nil {
 		return fmt.Errorf("access: name given twice")
 	}
-	g.account.Users = []userConfig{{Key: key, Permissions: &permissionsConfig{Publish: &permitted{Allow: g.publish}, Subscribe: &permitted{Allow: g.receive}}}}
 	accounts[g.name] = &g.account
 	core.Imports = append(core.Imports, g.core.Imports...)
 	for _, e := range g.core.Exports {
@@ -250,7 +260,7 @@ func (g *grant) addTo(accounts map[string]*accountConfig, core *accountConfig, k
 func (a *accountConfig) export(e exportConfig) {
 	for i, is := range a.Exports {
 		if is.Service == e.Service && is.Stream == e.Stream {
-			a.Exports[i].Accounts = append(is.Accounts, e.Accounts...)
+			a.Exports[i].Accounts = slices.Concat(is.Accounts, e.Accounts)
 			return
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/jetstream"
+	"github.com/orlog-io/orlog/events/jetstream/credential"
 )
 
 // guardedServer is a server with users: the control plane, the nodes node-1.example and node-2, a reader.
@@ -56,14 +57,10 @@ func startGuardedOn(t *testing.T, dir string) *guardedServer {
 	t.Helper()
 	g := &guardedServer{dir: t.TempDir(), streams: dir}
 	key := func(name string) string {
-		public, err := jetstream.MakeCredentials(g.credentials(name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return public
+		return made(t, g.credentials(name))
 	}
 	s, err := jetstream.StartServer(jetstream.ServerOptions{Dir: dir, Port: -1, Logger: slog.New(slog.DiscardHandler), Access: &jetstream.Access{Services: key("services"),
-		Nodes: map[string]string{thisNode: key(thisNode), otherNode: key(otherNode)}, Readers: map[string]string{"reader": key("reader")}}})
+		Nodes: map[string][]string{thisNode: {key(thisNode)}, otherNode: {key(otherNode)}}, Readers: map[string][]string{"reader": {key("reader")}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +75,20 @@ func startGuardedOn(t *testing.T, dir string) *guardedServer {
 		t.Fatal(err)
 	}
 	return g
+}
+
+// made gives the public key of the credentials in a file, which it makes.
+func made(t *testing.T, path string) string {
+	t.Helper()
+	c, err := credential.Make(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := c.Public()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return public
 }
 
 func (g *guardedServer) credentials(name string) string { return filepath.Join(g.dir, name+".nats") }
@@ -124,9 +135,7 @@ func TestNobodyWithoutCredentials(t *testing.T) {
 		t.Errorf("without credentials: %v", err)
 	}
 	stranger := filepath.Join(t.TempDir(), "stranger.nats")
-	if _, err := jetstream.MakeCredentials(stranger); err != nil {
-		t.Fatal(err)
-	}
+	made(t, stranger)
 	if _, err = jetstream.Connect(t.Context(), jetstream.Options{URL: g.url, Credentials: stranger}); err == nil || !strings.Contains(err.Error(), "does not know the credentials in "+stranger) {
 		t.Errorf("with a stranger's credentials: %v", err)
 	}
@@ -135,40 +144,14 @@ func TestNobodyWithoutCredentials(t *testing.T) {
 	}
 }
 
-func TestCredentialsStay(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a.nats")
-	first, err := jetstream.MakeCredentials(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, err := jetstream.MakeCredentials(path); err != nil || again != first {
-		t.Errorf("got %s, %v the second time; want %s", again, err, first)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
-		t.Errorf("files left: %v, %v", files, err)
-	}
-	if err := os.WriteFile(path, []byte("no seed"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := jetstream.MakeCredentials(path); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("with a broken file: %v", err)
-	}
-}
-
 func TestAccessRefusesNames(t *testing.T) {
-	key, err := jetstream.MakeCredentials(filepath.Join(t.TempDir(), "a.nats"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := made(t, filepath.Join(t.TempDir(), "a.nats"))
 	for want, a := range map[string]jetstream.Access{
 		"no public key":           {Services: "SUASECRET"},
-		"key of node_n":           {Services: key, Nodes: map[string]string{"n": ""}},
-		"letters, digits, dots":   {Services: key, Nodes: map[string]string{`n"}`: key}},
-		"node \"\\\\u0022\"":      {Services: key, Nodes: map[string]string{`\u0022`: key}},
-		"reader \"a$b\": access:": {Services: key, Readers: map[string]string{"a$b": key}},
+		"key of node_n":           {Services: key, Nodes: map[string][]string{"n": {""}}},
+		"letters, digits, dots":   {Services: key, Nodes: map[string][]string{`n"}`: {key}}},
+		"node \"\\\\u0022\"":      {Services: key, Nodes: map[string][]string{`\u0022`: {key}}},
+		"reader \"a$b\": access:": {Services: key, Readers: map[string][]string{"a$b": {key}}},
 	} {
 		s, err := jetstream.StartServer(jetstream.ServerOptions{Dir: t.TempDir(), Port: -1, Access: &a})
 		if err == nil {

@@ -153,7 +153,10 @@ func BenchmarkLastOnPattern(b *testing.B) {
 
 // BenchmarkRead reads a log of b.N events from the beginning.
 func BenchmarkRead(b *testing.B) {
-	l := open(b, connect(b, jetstream.Options{URL: start(b).URL()}))
+	benchmarkRead(b, open(b, connect(b, jetstream.Options{URL: start(b).URL()})))
+}
+
+func benchmarkRead(b *testing.B, l events.Log) {
 	for left := b.N; left > 0; left -= 1000 {
 		var entries []events.Entry
 		for i := range min(left, 1000) {

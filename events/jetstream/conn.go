@@ -5,11 +5,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/orlog-io/orlog/events"
 )
@@ -20,11 +24,17 @@ type Options struct {
 	URL string
 	// Name of this client, shown by the server.
 	Name string
-	// Token, Credentials (a file: see MakeCredentials; or an operator's .creds) and TLS: how to authenticate,
+	// Server, where not nil, is this process's own: then URL is not used, and no network stands in between.
+	Server *Server
+	// Token and Credentials (a file: see package credential; or an operator's .creds): how to authenticate,
 	// where the server asks for it.
 	Token       string
 	Credentials string
-	TLS         *tls.Config
+	// Authority is a file with the certificates (PEM) that the server's is checked against; "" for those in
+	// Credentials or, where that has none, the system's. With either, a server without TLS is refused.
+	Authority string
+	// TLS replaces what follows from Authority.
+	TLS *tls.Config
 	// Replicas of the streams where this client creates them; 0 is 1. A cluster takes 3 or 5.
 	Replicas int
 
@@ -42,6 +52,11 @@ type Options struct {
 	// OnError is told what goes wrong outside of any call (connection lost, permission denied). May be nil.
 	// It must not block.
 	OnError func(error)
+
+	// Registry gets the metrics of appends (nil: none), one connection's. Tracer makes a span of each append of an
+	// event that belongs to a trace (nil: none).
+	Registry prometheus.Registerer
+	Tracer   trace.TracerProvider
 }
 
 // Conn is a connection to NATS that reconnects for ever.
@@ -50,6 +65,7 @@ type Conn struct {
 	js   jetstream.JetStream
 	opts Options
 
+	metrics   *metrics // nil: none
 	requests  requests
 	confining chan struct{} // holds a token for each request of a reader that is being passed on
 
@@ -58,7 +74,8 @@ type Conn struct {
 	// flight is in doubt.
 	reconnected chan struct{}
 	epoch       uint64
-	turnedAway  time.Time // when that was last reported
+	turnedAway  time.Time   // when that was last reported
+	refused     atomic.Bool // the server does not let this client in, as it said last
 	logs        []*log
 	listeners   map[string]*listener // by node
 	done        chan struct{}        // closed by Close
@@ -75,13 +92,20 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	}
 	c := &Conn{opts: o, reconnected: make(chan struct{}), listeners: map[string]*listener{}, done: make(chan struct{}),
 		confining: make(chan struct{}, confining)}
+	var err error
+	if c.metrics, err = newMetrics(o.Registry); err != nil {
+		return nil, err
+	}
 	options, err := c.natsOptions()
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the log at %s: %w", o.URL, err)
 	}
-	wait := newBackoff()
+	wait, url := newBackoff(), o.URL
+	if o.Server != nil {
+		url = nats.DefaultURL // not used; but a scheme of TLS would be heeded
+	}
 	for {
-		nc, err := nats.Connect(o.URL, options...)
+		nc, err := nats.Connect(url, options...)
 		if err == nil {
 			c.nc = nc
 			break
@@ -105,9 +129,16 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	return c, nil
 }
 
-// hint says what to do about credentials that the server does not take.
+// hint says what to do about credentials that the server does not take, or a server that is not trusted.
 func (o Options) hint(err error) string {
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return ": the server's certificate is of no authority that is trusted here: the credentials' file should hold the authority's certificate, or name one"
+	}
 	switch {
+	case errors.Is(err, nats.ErrSecureConnWanted):
+		return ": the server offers no TLS, and an authority to check it against was given: is this the log's server?"
+	case errors.Is(err, nats.ErrNkeysNotSupported):
+		return ": the server asks for no credentials, and such were given: is this the log's server?"
 	case !errors.Is(err, nats.ErrAuthorization):
 		return ""
 	case o.Credentials == "" && o.Token == "":
@@ -119,8 +150,11 @@ func (o Options) hint(err error) string {
 }
 
 func permanent(err error) bool {
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return true
+	}
 	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
-		errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted)
+		errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted) || errors.Is(err, nats.ErrNkeysNotSupported)
 }
 
 func (c *Conn) natsOptions() ([]nats.Option, error) {
@@ -128,8 +162,7 @@ func (c *Conn) natsOptions() ([]nats.Option, error) {
 		nats.Name(c.opts.Name),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(),
-		nats.ReconnectWait(50 * time.Millisecond),
-		nats.ReconnectJitter(50*time.Millisecond, 50*time.Millisecond),
+		nats.CustomReconnectDelay(c.reconnectDelay),
 		nats.ReconnectBufSize(-1), // fail at once while disconnected: a late duplicate is worse than a retry
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
@@ -140,8 +173,11 @@ func (c *Conn) natsOptions() ([]nats.Option, error) {
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			if errors.Is(err, nats.ErrAuthorization) && !c.sayAgain() {
-				return
+			if errors.Is(err, nats.ErrAuthorization) {
+				c.refused.Store(true)
+				if !c.sayAgain() {
+					return
+				}
 			}
 			c.requests.refuse(err)
 			if sub != nil {
@@ -150,20 +186,8 @@ func (c *Conn) natsOptions() ([]nats.Option, error) {
 			c.report(fmt.Errorf("%w%s", err, c.opts.hint(err)))
 		}),
 	}
-	if c.opts.Token != "" {
-		o = append(o, nats.Token(c.opts.Token))
-	}
-	if c.opts.Credentials != "" {
-		own, err := credentials(c.opts.Credentials)
-		if err != nil {
-			return nil, err
-		}
-		o = append(o, own)
-	}
-	if c.opts.TLS != nil {
-		o = append(o, nats.Secure(c.opts.TLS))
-	}
-	return o, nil
+	who, err := c.opts.authenticate()
+	return append(o, who...), err
 }
 
 func (c *Conn) report(err error) {
@@ -172,8 +196,24 @@ func (c *Conn) report(err error) {
 	}
 }
 
+const (
+	// reconnectWait is how long a connection that was lost waits before it tries again, and half as long again
+	// at random.
+	reconnectWait = 60 * time.Millisecond
+	// refusedWait is that for a client that the server does not let in.
+	refusedWait = 5 * time.Second
+)
+
+// reconnectDelay implements nats.ReconnectDelayHandler.
+func (c *Conn) reconnectDelay(int) time.Duration {
+	if c.refused.Load() {
+		return refusedWait
+	}
+	return reconnectWait + rand.N(reconnectWait/2)
+}
+
 // sayAgain reports whether it is time to report once more that the server turns this client away: the client
-// tries again many times a second, as for any other reason.
+// tries again for ever, as for any other reason.
 func (c *Conn) sayAgain() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,6 +228,7 @@ func (c *Conn) onReconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epoch++
+	c.refused.Store(false)
 	close(c.reconnected)
 	c.reconnected = make(chan struct{})
 }

@@ -22,10 +22,13 @@
 // sending while the reader does not.
 //
 // Who may do what. An embedded server may be given users ([Access]): the control plane, one a node, one a
-// reader. Each node and reader has a NATS account of its own, into which only the subjects that it may use are
+// reader; they may change while it runs ([Server.SetAccess]). With TLS it is demanded of everybody but the
+// server's own process, which connects without a network (Options.Server). Each node and reader has a NATS account of its own, into which only the subjects that it may use are
 // imported (auth.go says why permissions alone are no barrier); their requests for consumers go through the
 // control plane (confine.go). What a client may not do fails with [ErrForbidden], naming the subject. An event
 // that came from a node carries the account it came from in the header Nats-Request-Info, set by the server.
+//
+// Appends are measured, and traced below the traceparent of their first event, where [Options] ask for it.
 //
 // What JetStream does not promise and this package checks: that the stream was not recreated empty or cut
 // short (see [Options]); that a server has loaded each stream that there are files of (loaded.go); that the first

@@ -29,6 +29,8 @@ type log struct {
 	last    lastCalls
 	group   group
 
+	measures measures
+
 	mu            sync.Mutex
 	subscriptions map[*subscription]bool
 }
@@ -37,7 +39,7 @@ var _ events.Log = (*log)(nil)
 
 func (c *Conn) open(stream, root string, replicas int, gapless bool) *log {
 	l := &log{conn: c, stream: stream, root: root, gapless: gapless, replicas: replicas,
-		closing: make(chan struct{}), batches: make(chan struct{}, 12), subscriptions: map[*subscription]bool{}}
+		closing: make(chan struct{}), batches: make(chan struct{}, 12), subscriptions: map[*subscription]bool{}, measures: c.measuresOf(root)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.logs = append(c.logs, l)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -17,6 +18,9 @@ import (
 
 // maxPayload is the largest message: an event of the largest size, its headers, and room to spare.
 const maxPayload = events.MaxEventBytes + 1<<20
+
+// tlsTimeout bounds a client's TLS handshake: a machine that is starting many pods is slow.
+const tlsTimeout = 10 * time.Second
 
 // ServerOptions describes an embedded NATS server.
 type ServerOptions struct {
@@ -31,8 +35,10 @@ type ServerOptions struct {
 	Access *Access
 	// Token that clients must present, where Access is nil; "" for none.
 	Token string
-	// TLS, where not nil, is demanded of clients.
+	// TLS, where not nil, is demanded of clients; not of those in this process: see Options.Server.
 	TLS *tls.Config
+	// Closed: the port is not opened before Open is called.
+	Closed bool
 	// Logger gets the server's warnings and errors; nil is slog.Default().
 	Logger *slog.Logger
 	// StartTimeout is how long the server may take to recover its streams; 0 is two minutes.
@@ -41,8 +47,11 @@ type ServerOptions struct {
 
 // Server is an embedded NATS server with JetStream, every append on disk before it is acknowledged.
 type Server struct {
-	nats  *server.Server
-	token string
+	nats *server.Server
+	o    ServerOptions
+
+	mu   sync.Mutex
+	open bool
 }
 
 // StartServer starts a server and returns when it accepts clients. The caller owns it: see Shutdown.
@@ -83,7 +92,7 @@ func StartServer(o ServerOptions) (*Server, error) {
 		s.WaitForShutdown()
 		return nil, fmt.Errorf("log server in %s: %w; the server's last error: %s", o.Dir, err, quiet.lastError())
 	}
-	return &Server{nats: s, token: o.Token}, nil
+	return &Server{nats: s, o: o, open: !o.Closed}, nil
 }
 
 func natsOptions(o ServerOptions) (*server.Options, error) {
@@ -107,6 +116,8 @@ func natsOptions(o ServerOptions) (*server.Options, error) {
 		Authorization:         o.Token,
 		TLS:                   o.TLS != nil,
 		TLSConfig:             o.TLS,
+		TLSTimeout:            tlsTimeout.Seconds(),
+		DontListen:            o.Closed,
 		NoSigs:                true,
 		DisableShortFirstPing: true,
 	}
@@ -139,6 +150,47 @@ func adoptStreams(dir string) error {
 		return nil
 	}
 	return err
+}
+
+// SetAccess changes who may connect. Whoever loses access is cut off before it returns; the others notice
+// nothing. The server must have been started with Access.
+func (s *Server) SetAccess(a *Access) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.o.Access == nil || a == nil {
+		return errors.New("log server: access cannot be changed where there was none at the start")
+	}
+	o := s.o
+	o.Access = a
+	// Twice: a reload makes new accounts, but only the next one connects what they import.
+	for range 2 {
+		options, err := natsOptions(o)
+		if err != nil {
+			return err
+		}
+		if err := s.nats.ReloadOptions(options); err != nil {
+			return fmt.Errorf("log server: changing access: %w", err)
+		}
+	}
+	s.o = o
+	return nil
+}
+
+// Open opens the port of a server that was started Closed. Once is enough.
+func (s *Server) Open() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open {
+		return nil
+	}
+	ready := make(chan struct{})
+	s.nats.AcceptLoop(ready) // returns when it listens, or has failed
+	<-ready
+	if s.nats.Addr() == nil {
+		return fmt.Errorf("log server: port %d of %q cannot be listened on: is it free?", s.o.Port, s.o.Host)
+	}
+	s.open = true
+	return nil
 }
 
 // URL is where clients connect.

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -291,7 +292,7 @@ func (s *tunnelConn) send(f frame) { s.publish(f.encode()) }
 func (s *tunnelConn) publish(bytes []byte) { _ = s.conn.nc.Publish(s.peer, bytes) }
 
 func (s *tunnelConn) opError(op string, err error) error {
-	if err == syscall.ECONNRESET && op == "write" {
+	if errors.Is(err, syscall.ECONNRESET) && op == "write" {
 		err = syscall.EPIPE
 	}
 	return &net.OpError{Op: op, Net: TunnelRoot, Addr: s.RemoteAddr(), Err: err}

@@ -94,11 +94,11 @@ func (a *Agent) catchUp(ctx context.Context) error {
 		return err
 	})
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it was told to end
 	}
 	if err := a.o.Store.WaitFor(ctx, last); err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		return err
 	}
@@ -145,7 +145,7 @@ func (a *Agent) prune(ctx context.Context) error {
 	stray := func(uid string) bool { return a.worker(uid) == nil }
 	for _, s := range boxes {
 		if stray(s.ID) {
-			a.log.Info("closing a sandbox of no known pod", "pod", s.Namespace+"/"+s.Name, "uid", s.ID)
+			a.log.Info("closing a sandbox of no known pod", events.LogObject, events.Key{Resource: "pods", Namespace: s.Namespace, Name: s.Name}.String(), "uid", s.ID)
 			if err := a.o.Runtime.CloseSandbox(ctx, s.ID); err != nil {
 				return err
 			}

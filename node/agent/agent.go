@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/events/tracing"
 	"github.com/orlog-io/orlog/node/agent/outbox"
 	"github.com/orlog-io/orlog/node/probe"
 	"github.com/orlog-io/orlog/node/stats"
@@ -20,6 +22,7 @@ import (
 type Agent struct {
 	o       Options
 	log     *slog.Logger
+	tracer  tracing.Tracer
 	machine *machine
 	records records
 	volumes *volume.Manager
@@ -49,7 +52,7 @@ func New(o Options) (*Agent, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	a := &Agent{o: o, log: o.Logger.With("node", o.NodeName), records: records{filepath.Join(o.DataDir, "pods")},
+	a := &Agent{o: o, log: o.Logger.With("node", o.NodeName), tracer: tracing.New(o.Tracer, "agent"), records: records{filepath.Join(o.DataDir, "pods")},
 		workers: map[string]*worker{}, nodeNews: make(chan struct{}, 1), caughtUp: make(chan struct{}), refs: refs{}, starts: make(chan struct{}, o.Starts), pulls: make(chan struct{}, o.Starts)}
 	a.sources = sources{a}
 	var err error
@@ -68,6 +71,9 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.events = newRecorder(o.eventClient, o.NodeName, a.log)
+	if err := a.registerGauges(); err != nil {
+		return nil, errors.Join(err, a.outbox.Close())
+	}
 	return a, nil
 }
 
@@ -129,7 +135,7 @@ func (a *Agent) retry(ctx context.Context, what string, f func() error) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		a.log.Warn("trying again", "what", what, "pause", pause, "err", err)
+		a.log.Warn("trying again", "what", what, "pause", pause, events.LogError, err)
 		if !sleep(ctx, pause) {
 			return
 		}

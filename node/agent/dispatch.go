@@ -89,7 +89,7 @@ func (a *Agent) podChanged(c projections.Change) {
 	}
 	pod, err := decodePod(c.Next)
 	if err != nil {
-		a.log.Error("a pod on the log cannot be read: it will not run", "pod", c.Next.Key.String(), "err", err)
+		a.log.Error("a pod on the log cannot be read: it will not run", c.Event.LogAttrs(), events.LogError, err)
 		return
 	}
 	if pod.Spec.NodeName != a.o.NodeName {
@@ -98,7 +98,7 @@ func (a *Agent) podChanged(c projections.Change) {
 	news := seen{Pod: pod}
 	if c.Event.Subject.Class == events.Desired {
 		cause := events.CauseOf(c.Event)
-		news.Cause, news.Correlation = cause.Sequence, cause.Correlation
+		news.Cause, news.Correlation, news.TraceParent = cause.Sequence, cause.Correlation, cause.TraceParent
 	}
 	news.foreign = c.Event.Subject.Class == events.Observed && c.Event.Actor != a.actor()
 	a.see(news)

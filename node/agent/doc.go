@@ -23,6 +23,9 @@
 //	outbox/       what the log has not got yet
 //	logs/         <namespace>_<name>_<uid>/<container>/<attempt>.log
 //
+// Each step is timed, and traced below the trace of the event that asked for it (observe.go); the node's HTTP API has
+// /metrics and /stats/summary.
+//
 // It reads objects from its projection only. The API is used for what only it can do: registering the Node,
 // requesting tokens, and Kubernetes Events (best effort).
 package agent

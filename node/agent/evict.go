@@ -10,6 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/resource"
 
+	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/node/agent/spec"
 	"github.com/orlog-io/orlog/node/volume"
 )
@@ -35,7 +36,7 @@ func (a *Agent) housekeeping(ctx context.Context) error {
 func (a *Agent) overLimit(pod *v1.Pod, uid string) string {
 	name, limit, err := a.volumes.Exceeded(pod)
 	if err != nil {
-		a.log.Warn("measuring volumes", "pod", pod.Namespace+"/"+pod.Name, "err", err)
+		a.log.Warn("measuring volumes", events.LogObject, events.Key{Resource: "pods", Namespace: pod.Namespace, Name: pod.Name}.String(), events.LogError, err)
 	}
 	if name != "" {
 		return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", name, limit)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/orlog-io/orlog/node/image"
 )
@@ -12,6 +13,7 @@ import (
 type imageStore struct {
 	*image.Store
 	plainHTTP []string
+	transport http.RoundTripper // to registries
 }
 
 // Get returns an image that is in the store.
@@ -22,7 +24,7 @@ func (s imageStore) Get(ref string) (Image, bool, error) {
 
 // Pull fetches an image into the store.
 func (s imageStore) Pull(ctx context.Context, ref string, dockerConfigs [][]byte) (Image, error) {
-	img, err := s.Store.Pull(ctx, ref, image.PullOptions{DockerConfigs: dockerConfigs, PlainHTTP: s.plainHTTP})
+	img, err := s.Store.Pull(ctx, ref, image.PullOptions{DockerConfigs: dockerConfigs, PlainHTTP: s.plainHTTP, Transport: s.transport})
 	return imageOf(img), invalid(err)
 }
 

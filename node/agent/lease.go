@@ -34,7 +34,7 @@ func (a *Agent) heartbeat(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && !failing:
-			a.log.Warn("heartbeat failed, trying on", "err", err)
+			a.log.Warn("heartbeat failed, trying on", events.LogError, err)
 			failing = true
 		case err == nil && failing:
 			a.log.Info("heartbeat works again")

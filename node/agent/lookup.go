@@ -10,6 +10,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 
+	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/node/agent/ladder"
 	"github.com/orlog-io/orlog/node/runc"
 	"github.com/orlog-io/orlog/node/stream"
@@ -126,18 +127,14 @@ func (a *Agent) Pods() []v1.Pod {
 
 // serve answers the requests that come through the tunnel, until ctx ends.
 func (a *Agent) serve(ctx context.Context, r *runc.Runtime) error {
-	metrics, err := a.metrics()
-	if err != nil {
-		return err
-	}
 	handler := http.NewServeMux()
 	handler.Handle("/", stream.New(stream.Options{Runtime: r, Lookup: a.Lookup, PodNetNS: a.PodNetNS, Pods: a.Pods, Logger: a.log}))
 	handler.HandleFunc("GET /stats/summary", a.serveSummary)
-	handler.Handle("GET /metrics", metrics)
+	handler.Handle("GET /metrics", a.serveMetrics())
 	for ctx.Err() == nil {
 		listener, err := a.o.Tunnel.Listen(a.o.NodeName)
 		if err != nil {
-			a.log.Warn("the tunnel to the gateway cannot be opened, trying again", "err", err)
+			a.log.Warn("the tunnel to the gateway cannot be opened, trying again", events.LogError, err)
 			sleep(ctx, time.Second)
 			continue
 		}
@@ -146,7 +143,7 @@ func (a *Agent) serve(ctx context.Context, r *runc.Runtime) error {
 		err = server.Serve(listener)
 		stop()
 		if ctx.Err() == nil && !errors.Is(err, http.ErrServerClosed) {
-			a.log.Warn("the tunnel to the gateway closed, opening it again", "err", err)
+			a.log.Warn("the tunnel to the gateway closed, opening it again", events.LogError, err)
 			sleep(ctx, time.Second)
 		}
 	}

@@ -60,13 +60,13 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Images = imageStore{images, o.PlainHTTP}
+	o.Images = imageStore{images, o.PlainHTTP, countingTransport{o.metrics.pullBytes}}
 	n, err := openNetwork(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	o.Network = podNetwork{n}
-	parts = append(parts, part{name: "network pool", run: func(ctx context.Context) error { n.Run(ctx); return nil }, close: n.Close})
+	parts = append(parts, part{name: "network pool", run: n.Run, close: n.Close})
 	if o.Client == nil && o.Rest != nil {
 		if err := o.connect(); err != nil {
 			return nil, fmt.Errorf("agent options: Rest: %w", err)
@@ -80,7 +80,8 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.parts = append(parts, part{name: "services", run: s.run})
+	parts = append(parts, part{name: "services", run: s.run})
+	a.parts = parts
 	if o.Tunnel != nil {
 		a.parts = append(a.parts, part{name: "node API", run: func(ctx context.Context) error { return a.serve(ctx, r) }})
 	}
@@ -103,7 +104,8 @@ func (o *Options) connect() (err error) {
 
 // lockDir takes the data folder for this process alone.
 func lockDir(dir string) (unlock func() error, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	// The pods' Secrets are in it. Containers get at what is mounted into them whatever the folder's mode.
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700)); err != nil {
 		return nil, fmt.Errorf("agent options: DataDir: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -79,6 +81,12 @@ type Options struct {
 	Heartbeat time.Duration
 
 	Logger *slog.Logger
+
+	// Registry gets the agent's metrics and serves them as /metrics of the node's HTTP API; nil: one of its own.
+	// Tracer makes a span of each step of a pod that belongs to a trace; nil: none.
+	Registry *prometheus.Registry
+	Tracer   trace.TracerProvider
+	metrics  *metrics
 }
 
 // defaults fills in what may be left out.
@@ -116,6 +124,16 @@ func (o *Options) defaults() error {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	if o.metrics == nil {
+		m, err := newMetrics(o.Registry)
+		if err != nil {
+			return err
+		}
+		o.metrics = m
+	}
 	if len(o.NodeIPs) == 0 {
 		ip, err := defaultIP()
 		if err != nil {
@@ -137,12 +155,13 @@ func (o *Options) complete() error {
 			return fmt.Errorf("agent options: %s is required", name)
 		}
 	}
+	o.Runtime = measuredRuntime{o.Runtime, o.metrics}
 	o.sandboxes = filepath.Join(o.DataDir, "runc")
 	if o.eventClient == nil {
 		o.eventClient = o.Client
 	}
 	for _, dir := range []string{o.DataDir, o.LogDir} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("agent options: DataDir: %w", err)
 		}
 	}

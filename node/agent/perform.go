@@ -23,6 +23,8 @@ func (w *worker) perform(ctx context.Context, s ladder.Situation, step ladder.St
 		w.begun(ctx, s, step)
 		return
 	}
+	began := time.Now()
+	w.waited = 0
 	var o ladder.Outcome
 	switch step.Kind {
 	case ladder.Admit:
@@ -65,25 +67,26 @@ func (w *worker) perform(ctx context.Context, s ladder.Situation, step ladder.St
 			w.runtimeNews()
 		}
 	}
+	w.stepped(step, began, w.waited, o.Err)
 	w.rec.Did(step, o, time.Now())
 	w.save()
+	w.started(s.Pod, step, o)
 	if step.Kind == ladder.Finish {
 		w.reportStopped(s)
 	}
 }
 
-func (w *worker) log(what string, err error) {
-	w.a.log.Warn(what, "pod", w.key.String(), "err", err)
-}
-
 // starting performs a step while holding one of the node's few start tokens: more at once only adds latency.
 func (w *worker) starting(ctx context.Context, f func() ladder.Outcome) ladder.Outcome {
+	asked := time.Now()
 	select {
 	case w.a.starts <- struct{}{}:
 	case <-ctx.Done():
 		return ladder.Outcome{Err: ctx.Err()}
 	}
 	defer func() { <-w.a.starts }()
+	w.waited = time.Since(asked)
+	w.a.o.metrics.queued.Observe(w.waited.Seconds())
 	return f()
 }
 
@@ -99,6 +102,7 @@ func (w *worker) begun(ctx context.Context, s ladder.Situation, step ladder.Step
 	image := ladder.FindContainer(s.Pod, step.Container)
 	w.a.wg.Go(func() {
 		defer cancel()
+		began := time.Now()
 		var o ladder.Outcome
 		switch step.Kind {
 		case ladder.Fetch:
@@ -112,6 +116,9 @@ func (w *worker) begun(ctx context.Context, s ladder.Situation, step ladder.Step
 			limited, done := context.WithTimeout(ctx, step.Grace)
 			o.Err = w.hook(limited, s.Pod, image, id, image.Lifecycle.PreStop, "PreStop")
 			done()
+		}
+		if ctx.Err() == nil || o.Err == nil {
+			w.stepped(step, began, 0, o.Err)
 		}
 		w.finish(finished{step, id, o})
 	})

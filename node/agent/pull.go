@@ -61,6 +61,9 @@ func (w *worker) pull(ctx context.Context, pod *v1.Pod, c *v1.Container, wasID s
 	w.containerEvent(pod, c.Name, v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
 	begun := time.Now()
 	img, err = w.a.o.Images.Pull(ctx, c.Image, w.logins(pod))
+	if err == nil || ctx.Err() == nil {
+		w.a.o.metrics.pulled(time.Since(begun), err)
+	}
 	switch {
 	case errors.Is(err, ErrInvalidImage):
 		return fail("InvalidImageName", err)

@@ -19,6 +19,7 @@ type seen struct {
 	Pod         *v1.Pod         `json:"pod"`
 	Cause       events.Sequence `json:"cause,omitempty"`
 	Correlation events.Sequence `json:"correlation,omitempty"`
+	TraceParent string          `json:"traceParent,omitempty"`
 	// foreign: the pod's status was written by somebody else, so what was reported last may not stand.
 	foreign bool
 }

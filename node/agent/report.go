@@ -82,13 +82,13 @@ func (w *worker) put(verb string, verbs []string, st *v1.PodStatus, kept bool, h
 		reason = string(b)
 	}
 	w.mu.Lock()
-	cause, correlation := w.seen.Cause, w.seen.Correlation
+	cause, correlation, traceParent := w.seen.Cause, w.seen.Correlation, w.seen.TraceParent
 	w.mu.Unlock()
 	if correlation == 0 {
 		correlation = cause
 	}
 	err = w.a.outbox.Put(outbox.Report{Key: w.key, UID: w.uid, Type: events.TypeOf("pod", events.Verb(verb)), Kept: kept, Status: raw,
-		Cause: cause, Correlation: correlation, Reason: reason, Time: time.Now(), Hold: hold})
+		Cause: cause, Correlation: correlation, TraceParent: traceParent, Reason: reason, Time: time.Now(), Hold: hold})
 	if err != nil {
 		w.try("reporting", err)
 		return

@@ -2,14 +2,10 @@ package agent
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
+	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/node/agent/spec"
 	"github.com/orlog-io/orlog/node/runc"
 	"github.com/orlog-io/orlog/node/stats"
@@ -107,33 +103,6 @@ func (a *Agent) serveSummary(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(out); err != nil {
-		a.log.Debug("answer /stats/summary", "err", err) // the client has gone
+		a.log.Debug("answer /stats/summary", events.LogError, err) // the client has gone
 	}
-}
-
-// metrics are the agent's own, for Prometheus.
-func (a *Agent) metrics() (http.Handler, error) {
-	reg := prometheus.NewRegistry()
-	counter := func(name, help string, value func() float64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "orlog", Subsystem: "agent", Name: name, Help: help}, value)
-	}
-	gauge := func(name, help string, value func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "orlog", Subsystem: "agent", Name: name, Help: help}, value)
-	}
-	var errs []error
-	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		counter("reports_appended_total", "Reports that are on the log.", func() float64 { return float64(a.outbox.Stats().Appended) }),
-		counter("reports_superseded_total", "Reports that gave way to newer ones.", func() float64 { return float64(a.outbox.Stats().Superseded) }),
-		counter("reports_dropped_total", "Reports that the log can never accept: bugs.", func() float64 { return float64(a.outbox.Stats().Dropped) }),
-		counter("report_conflicts_total", "Appends that lost against another writer and were merged.", func() float64 { return float64(a.outbox.Stats().Conflicts) }),
-		counter("report_retries_total", "Appends that the log did not answer.", func() float64 { return float64(a.outbox.Stats().Retries) }),
-		gauge("reports_pending", "Reports that wait for the log.", func() float64 { return float64(a.outbox.Stats().Pending) }),
-		counter("kubernetes_events_dropped_total", "Kubernetes Events dropped because the API did not keep up.", func() float64 { return float64(a.events.dropped.Load()) }),
-		gauge("pods", "Pods that the node has to do with.", func() float64 { return float64(len(a.all())) }),
-		gauge("projection_sequence", "The newest event that the node has seen.", func() float64 { return float64(a.o.Store.Position()) }),
-	} {
-		errs = append(errs, reg.Register(c))
-	}
-	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), errors.Join(errs...)
 }

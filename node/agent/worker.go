@@ -42,6 +42,9 @@ type worker struct {
 	refresher refresher
 	holding   bool   // admitted: its resources are taken; under mu
 	public    public // what others may know of rec; under mu
+
+	waited     time.Duration // that the present step waited for its turn
+	traceUntil time.Time     // how long what is done belongs to the cause's trace; under mu
 }
 
 // finished is a background step's end.
@@ -53,7 +56,7 @@ type finished struct {
 
 func newWorker(a *Agent, s seen) *worker {
 	w := &worker{a: a, uid: string(s.Pod.UID), key: events.Key{Resource: "pods", Namespace: s.Pod.Namespace, Name: s.Pod.Name},
-		seen: s, unsaved: true, runtime: true, blind: true, wake: make(chan struct{}, 1), busy: map[string]context.CancelFunc{},
+		seen: s, unsaved: true, traceUntil: time.Now().Add(traceLife), runtime: true, blind: true, wake: make(chan struct{}, 1), busy: map[string]context.CancelFunc{},
 		instances: map[string]ladder.Instance{}}
 	return w
 }
@@ -89,7 +92,9 @@ func (w *worker) wakeUp() {
 func (w *worker) tell(news seen) {
 	w.mu.Lock()
 	if news.Cause == 0 {
-		news.Cause, news.Correlation = w.seen.Cause, w.seen.Correlation
+		news.Cause, news.Correlation, news.TraceParent = w.seen.Cause, w.seen.Correlation, w.seen.TraceParent
+	} else if news.Cause != w.seen.Cause {
+		w.traceUntil = time.Now().Add(traceLife)
 	}
 	was := w.seen.Pod
 	w.labels = w.labels || !sameMap(was.Labels, news.Pod.Labels) || !sameMap(was.Annotations, news.Pod.Annotations)
@@ -244,7 +249,7 @@ func (w *worker) save() {
 func (w *worker) try(what string, err error) {
 	if err != nil {
 		w.a.fatal(err)
-		w.a.log.Error(what, "pod", w.key.String(), "err", err)
+		w.a.log.Error(what, w.attrs(), events.LogError, err)
 	}
 }
 

@@ -210,12 +210,16 @@ type bench struct {
 	store *projections.Store
 	dir   string
 	agent *Agent
+	edit  func(*Options)
+	trace string // of the events that want appends
 	stop  func()
 	done  <-chan struct{}
 }
 
-func newBench(t *testing.T) *bench {
-	b := &bench{T: t, log: memlog.New(), world: newWorld(), dir: t.TempDir()}
+func newBench(t *testing.T) *bench { return newBenchWith(t, func(*Options) {}) }
+
+func newBenchWith(t *testing.T, edit func(*Options)) *bench {
+	b := &bench{T: t, log: memlog.New(), world: newWorld(), dir: t.TempDir(), edit: edit}
 	t.Cleanup(func() { b.log.Close() })
 	b.start()
 	t.Cleanup(func() { b.stop() })
@@ -229,8 +233,10 @@ func (b *bench) start() {
 		b.Fatal(err)
 	}
 	b.store = store
-	b.agent, err = New(Options{NodeName: "n1", DataDir: b.dir, Log: b.log, Store: store, Runtime: b.world, Images: b.world, Network: b.world, NodeIPs: []string{"192.0.2.10"},
-		Exec: func(context.Context, string, string, []string) (int, string, error) { return 0, "", nil }})
+	o := Options{NodeName: "n1", DataDir: b.dir, Log: b.log, Store: store, Runtime: b.world, Images: b.world, Network: b.world, NodeIPs: []string{"192.0.2.10"},
+		Exec: func(context.Context, string, string, []string) (int, string, error) { return 0, "", nil }}
+	b.edit(&o)
+	b.agent, err = New(o)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -281,7 +287,7 @@ func (b *bench) want(p *v1.Pod, verb string) events.Sequence {
 		}
 	}
 	seqs, err := b.log.Append(context.Background(), events.Entry{Event: events.Event{Subject: events.Subject{Class: events.Desired, Key: keyOf(p), Node: p.Spec.NodeName},
-		Type: "io.orlog.pod." + verb, Source: "test", Actor: "test", Time: time.Now(), UID: string(p.UID), Object: raw}})
+		Type: "io.orlog.pod." + verb, Source: "test", Actor: "test", Time: time.Now(), UID: string(p.UID), TraceParent: b.trace, Object: raw}})
 	if err != nil {
 		b.Fatal(err)
 	}

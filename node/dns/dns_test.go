@@ -24,6 +24,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// leaks is the one goroutine that outlives a server: CoreDNS ends it in a finalizer.
+var leaks = goleak.IgnoreTopFunction("github.com/coredns/coredns/plugin/pkg/proxy.(*Transport).connManager")
+
 var update = flag.Bool("update", false, "rewrite testdata with what the code does now")
 
 // start runs a server on a loopback port with the given upstreams.
@@ -269,7 +272,7 @@ func TestSeveralServersStopAndStart(t *testing.T) {
 		}
 	})
 	// CoreDNS ends the managers of connections to upstreams when the garbage collector finds them unused.
-	goleak.VerifyNone(t, before, goleak.IgnoreTopFunction("github.com/coredns/coredns/plugin/pkg/proxy.(*Transport).connManager"))
+	goleak.VerifyNone(t, before, leaks)
 }
 
 func TestRunFailsWhereItCannotListen(t *testing.T) {

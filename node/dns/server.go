@@ -154,8 +154,8 @@ func (s *Server) Run(ctx context.Context) error {
 			break
 		}
 		s.addrs = append(s.addrs, packets.LocalAddr().(*net.UDPAddr).AddrPort())
-		group.Go(func() error { return s.served("UDP", at, server.ServePacket(packets), ctx) })
-		group.Go(func() error { return s.served("TCP", at, server.Serve(streams), ctx) })
+		group.Go(func() error { return s.served(ctx, "UDP", at, server.ServePacket(packets)) })
+		group.Go(func() error { return s.served(ctx, "TCP", at, server.Serve(streams)) })
 		group.Go(func() error {
 			<-ctx.Done()
 			// Closing first: the server waits for questions in progress, but would miss one that just begins to serve.
@@ -169,9 +169,9 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // served tells a socket that broke from one that was closed.
-func (s *Server) served(protocol string, at netip.AddrPort, err error, ctx context.Context) error {
+func (s *Server) served(ctx context.Context, protocol string, at netip.AddrPort, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it was told to end
 	}
 	return fmt.Errorf("dns: %s at %s: %w", protocol, at, err)
 }
@@ -246,7 +246,7 @@ func (s *Server) forwarder() (h plugin.Handler, stop func()) {
 	}
 	c := cache.New()
 	c.Next = f
-	return c, func() { f.OnShutdown() } // it always returns nil
+	return c, func() { _ = f.OnShutdown() } // it always returns nil
 }
 
 // addToLink gives the link the addresses to listen on.

@@ -2,6 +2,7 @@ package image
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -28,7 +29,7 @@ func (x *extractor) directory(dir string, links int) (int, error) {
 	if err == nil {
 		return fd, nil
 	}
-	if err != unix.ENOENT || dir == "" || links > maxLinks {
+	if !errors.Is(err, unix.ENOENT) || dir == "" || links > maxLinks {
 		return -1, fmt.Errorf("%w: directory %q: %w", ErrCorrupt, dir, err)
 	}
 	above, base := path.Split(dir)
@@ -38,7 +39,7 @@ func (x *extractor) directory(dir string, links int) (int, error) {
 	}
 	defer unix.Close(parent)
 	err = unix.Mkdirat(parent, base, 0o755)
-	if err == unix.EEXIST {
+	if errors.Is(err, unix.EEXIST) {
 		// A link to a directory that exists only below, as /var/run is.
 		target := make([]byte, unix.PathMax)
 		n, err := unix.Readlinkat(parent, base, target)
@@ -68,10 +69,10 @@ func (x *extractor) directory(dir string, links int) (int, error) {
 func (x *extractor) inherit(fd int, dir string) error {
 	for i := len(x.parents) - 1; i >= 0; i-- {
 		st, err := statBelow(x.parents[i], dir)
-		if err == unix.ENOENT {
+		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
-		if err == unix.ELOOP || err == unix.ENOTDIR || err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) || err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			break // removed or replaced there: this is a new directory
 		}
 		if err != nil {
@@ -100,7 +101,8 @@ func statBelow(layer, name string) (st unix.Stat_t, err error) {
 		return st, err
 	}
 	defer unix.Close(fd)
-	return st, unix.Fstat(fd, &st)
+	err = unix.Fstat(fd, &st)
+	return st, err
 }
 
 // dress gives a new file its owner, mode, attributes and time, in the order in which one does not undo the other.
@@ -145,7 +147,7 @@ func setAttributes(file string, records map[string]string) error {
 			return fmt.Errorf("%w: attribute %s", ErrHostile, name)
 		case name == "security.capability" || strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "system.posix_acl_"):
 			err := unix.Setxattr(file, name, []byte(value), 0)
-			if err != nil && err != unix.EOPNOTSUPP {
+			if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
 				return fmt.Errorf("image: attribute %s: %w", name, err)
 			}
 		}

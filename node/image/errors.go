@@ -40,12 +40,12 @@ func classify(err error) error {
 	}
 	kind := ErrUnavailable
 	if t, ok := errors.AsType[*transport.Error](err); ok {
-		switch {
-		case t.StatusCode == http.StatusUnauthorized || t.StatusCode == http.StatusForbidden:
+		switch t.StatusCode {
+		case http.StatusUnauthorized, http.StatusForbidden:
 			kind = ErrUnauthorized
-		case t.StatusCode == http.StatusNotFound || t.StatusCode == http.StatusGone:
+		case http.StatusNotFound, http.StatusGone:
 			kind = ErrNotFound
-		case t.StatusCode == http.StatusBadRequest:
+		case http.StatusBadRequest:
 			kind = ErrInvalidName
 		}
 	}

@@ -256,7 +256,7 @@ func (x *extractor) setTimes() error {
 			unix.Close(fd)
 		}
 		// A later entry may have replaced the directory.
-		if err != nil && err != unix.ENOENT && err != unix.ENOTDIR {
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
 			return fmt.Errorf("image: time of %s: %w", d.path, err)
 		}
 	}

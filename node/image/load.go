@@ -222,7 +222,7 @@ func explode(ctx context.Context, file, dir string) error {
 	archive := tar.NewReader(plain)
 	for {
 		h, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,7 +33,7 @@ func (s *Store) tryLockCollecting() (unlock func(), err error) {
 		return nil, err
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == unix.EWOULDBLOCK {
+	if errors.Is(err, unix.EWOULDBLOCK) {
 		f.Close()
 		return nil, nil
 	}
@@ -67,7 +68,7 @@ func flock(ctx context.Context, path string, how int) (unlock func(), err error)
 		return func() { f.Close() }, nil
 	case <-ctx.Done():
 		go func() { // flock cannot be interrupted: whoever holds the lock ends the wait
-			<-locked
+			<-locked //nolint:errcheck // nobody waits for it any more
 			f.Close()
 		}()
 		return nil, fmt.Errorf("image: lock %s: %w", path, ctx.Err())

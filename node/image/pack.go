@@ -6,6 +6,7 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -90,7 +91,7 @@ func (s *Store) Pack(ctx context.Context, binary, ref string, o PackOptions) (Im
 func checkStatic(binary string) error {
 	f, err := elf.Open(binary)
 	if err != nil {
-		if _, ok := err.(*elf.FormatError); ok {
+		if _, ok := errors.AsType[*elf.FormatError](err); ok {
 			return nil // a script, or something else that its files make sense of
 		}
 		return fmt.Errorf("image: binary: %w", err)

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -57,7 +56,7 @@ func TestConflist(t *testing.T) {
 }
 
 func TestRecords(t *testing.T) {
-	m := &Manager{opts: Options{Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}}
+	m := &Manager{opts: Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}}
 	if err := os.Mkdir(filepath.Join(m.opts.Dir, "sandboxes"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 	if err := onThread(configureNetNS); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // pluginsVar tells the inner process where the outer one built the CNI plugins.

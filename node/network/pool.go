@@ -30,7 +30,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			continue
 		}
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		m.opts.Log.Warn("network: cannot prepare a sandbox ahead of need", "error", err, "retry", backoff)
 		select {

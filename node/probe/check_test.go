@@ -44,7 +44,7 @@ func TestHTTP(t *testing.T) {
 		case "/there":
 			http.Redirect(w, r, "http://elsewhere.invalid/", http.StatusFound)
 		default:
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 		}
 	})
 	plain, port := serverAt(t, httptest.NewServer(handler))

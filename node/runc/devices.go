@@ -81,7 +81,7 @@ func device(path, at string) (specs.LinuxDevice, error) {
 	if err := unix.Stat(path, &st); err != nil {
 		return specs.LinuxDevice{}, fmt.Errorf("device %s: %w", path, err)
 	}
-	kind := ""
+	var kind string
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFCHR:
 		kind = "c"

@@ -96,7 +96,7 @@ func commandError(err error, reply shim.Reply, o ExecOptions) (int, error) {
 	if !errors.Is(err, ErrRunc) {
 		return 0, err
 	}
-	code := 0
+	var code int
 	switch msg := reply.Error; {
 	case strings.Contains(msg, "executable file not found"), strings.Contains(msg, "no such file or directory"):
 		code = exitNotFound

@@ -96,8 +96,10 @@ func TestExecTerminal(t *testing.T) {
 	s := b.sandbox("exectty")
 	b.run(s, b.container("a", "sleep 1000"))
 	in, typed := io.Pipe()
+	defer typed.Close()
 	out, said := io.Pipe()
 	sizes := make(chan Size, 1)
+	defer close(sizes)
 	sizes <- Size{Width: 123, Height: 45}
 	result := make(chan error, 1)
 	var code int
@@ -166,8 +168,10 @@ func TestAttachTerminal(t *testing.T) {
 	s := b.sandbox("attachtty")
 	b.run(s, b.container("a", "read line; stty size; echo got $line; exit 4", func(c *Container) { c.TTY, c.Stdin = true, true }))
 	in, typed := io.Pipe()
+	defer typed.Close()
 	var stdout bytes.Buffer
 	sizes := make(chan Size, 1)
+	defer close(sizes)
 	sizes <- Size{Width: 77, Height: 33}
 	result := make(chan error, 1)
 	go func() { result <- b.Attach(b.ctx, s, "a-0", AttachOptions{Stdin: in, Stdout: &stdout, Resize: sizes}) }()

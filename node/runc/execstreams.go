@@ -79,7 +79,7 @@ func (s *execStreams) remote() []int {
 	fds := make([]int, len(s.far))
 	for i, f := range s.far {
 		fds[i] = int(f.Fd())
-		unix.SetNonblock(fds[i], false)
+		_ = unix.SetNonblock(fds[i], false) // a descriptor of ours: it cannot fail
 	}
 	return fds
 }
@@ -165,7 +165,8 @@ func (s *execStreams) openTerminal(o ExecOptions) error {
 func resize(terminal syscall.RawConn, sizes <-chan Size) {
 	for size := range sizes {
 		err := terminal.Control(func(fd uintptr) {
-			unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Height, Col: size.Width})
+			// A terminal that is gone needs no size.
+			_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Height, Col: size.Width})
 		})
 		if err != nil {
 			return

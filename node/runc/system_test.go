@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/orlog-io/orlog/node/runc/runctest"
 	"github.com/orlog-io/orlog/node/shim"
 )
@@ -27,7 +29,12 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer remove()
-		return m.Run()
+		code := m.Run()
+		if err := goleak.Find(); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+		return code
 	}())
 }
 

@@ -58,7 +58,8 @@ func ResolveUser(layers []string, user string) (User, error) {
 		u.UID = number
 	}
 	if hasGroup && group != "" {
-		return u, u.resolveGroup(layers, user, group)
+		err := u.resolveGroup(layers, user, group)
+		return u, err
 	}
 	err = eachLine(layers, "/etc/group", func(f []string) bool {
 		if len(f) < 4 || u.Name == "" {

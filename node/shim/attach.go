@@ -46,7 +46,7 @@ func (c *container) join(conn *Conn, spec AttachSpec, fds []int) error {
 		}
 		fd := fds[0]
 		fds = fds[1:]
-		unix.SetNonblock(fd, true)
+		_ = unix.SetNonblock(fd, true) // a descriptor of ours: it cannot fail
 		return os.NewFile(uintptr(fd), "attached")
 	}
 	defer func() { CloseFDs(fds) }()
@@ -131,7 +131,7 @@ func (c *container) resize(width, height uint16) {
 	if err != nil {
 		return
 	}
-	raw.Control(func(fd uintptr) {
-		unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: height, Col: width})
+	_ = raw.Control(func(fd uintptr) { // a terminal that is gone needs no size
+		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: height, Col: width})
 	})
 }

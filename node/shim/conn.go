@@ -72,7 +72,7 @@ func (c *Conn) Recv(v any) ([]int, error) {
 	var rerr error
 	err := c.raw.Read(func(fd uintptr) bool {
 		data, fds, rerr = recvmsg(int(fd))
-		return rerr != unix.EAGAIN && rerr != unix.EINTR
+		return !errors.Is(rerr, unix.EAGAIN) && !errors.Is(rerr, unix.EINTR)
 	})
 	if err == nil {
 		err = rerr
@@ -138,9 +138,7 @@ func CloseFDs(fds []int) {
 // Dial connects to the shim of the pod in dir. The error is the kernel's: ENOENT or ECONNREFUSED say that there
 // is no shim.
 func Dial(dir string) (*Conn, error) {
-	fd, err := socketIn(dir, unix.SOCK_SEQPACKET, func(fd int, addr unix.Sockaddr) error {
-		return unix.Connect(fd, addr)
-	}, SocketFile)
+	fd, err := socketIn(dir, unix.SOCK_SEQPACKET, unix.Connect, SocketFile)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the shim in %s: %w", dir, err)
 	}

@@ -42,7 +42,10 @@ func openLog(path string, maxSize int64, files int) (*logFile, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the log's folder: %w", err)
 	}
-	return l, l.open()
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 func (l *logFile) open() error {

@@ -23,7 +23,7 @@ func ContainerID(pod *v1.Pod, container string, previous bool) (string, error) {
 	if last != nil {
 		lastID = last.ContainerID
 	}
-	id := ""
+	var id string
 	switch {
 	case previous:
 		if lastID == "" {

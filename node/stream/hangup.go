@@ -25,7 +25,7 @@ type hangupWriter struct {
 func (w *hangupWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Flush is http.Flusher.
-func (w *hangupWriter) Flush() { http.NewResponseController(w.ResponseWriter).Flush() }
+func (w *hangupWriter) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
 
 // Hijack is http.Hijacker.
 func (w *hangupWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {

@@ -84,7 +84,7 @@ func (r *logReader) watch(follow bool) (<-chan struct{}, func(), error) {
 				if !ok {
 					return
 				}
-			case <-w.Errors: // more changes than the kernel could list: a change all the same
+			case <-w.Errors: //nolint:errcheck // more changes than the kernel could list: a change all the same
 			}
 			select {
 			case changes <- struct{}{}:
@@ -197,7 +197,7 @@ func successor(path string, f *os.File) (string, error) {
 	}
 	// Ours has been removed, so all that is left is newer; or the new current file has not been made yet.
 	if _, err := os.Stat(files[0]); err != nil {
-		return "", nil
+		return "", nil //nolint:nilerr // none yet
 	}
 	return files[0], nil
 }

@@ -97,7 +97,7 @@ func (s *server) containerLogs(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	out := &flusher{w: w, flush: http.NewResponseController(w).Flush}
 	if o.follow {
-		out.flush() // the client sees that it is connected before the container speaks
+		_ = out.flush() // the client sees that it is connected before the container speaks
 	}
 	err = readLog(ctx, t.log, o, out, s.ended(ctx, t, o.follow))
 	if err != nil && ctx.Err() == nil {

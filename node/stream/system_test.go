@@ -5,6 +5,7 @@ package stream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
@@ -39,7 +41,14 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer remove()
-		return m.Run()
+		code := m.Run()
+		// The test's client, client-go, does not end the heartbeat of a WebSocket that it has given up.
+		heartbeat := goleak.IgnoreTopFunction("k8s.io/client-go/tools/remotecommand.(*heartbeat).start")
+		if err := goleak.Find(heartbeat); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+		return code
 	}())
 }
 
@@ -143,7 +152,7 @@ func TestExecStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			err := ex.StreamWithContext(n.ctx, remotecommand.StreamOptions{Stdin: strings.NewReader("word\n"), Stdout: &stdout, Stderr: &stderr})
-			exit, ok := err.(utilexec.CodeExitError)
+			exit, ok := errors.AsType[utilexec.CodeExitError](err)
 			if !ok || exit.Code != 42 {
 				t.Errorf("error %v", err)
 			}
@@ -190,6 +199,7 @@ func TestExecTerminal(t *testing.T) {
 	}) {
 		t.Run(name, func(t *testing.T) {
 			in, typed := io.Pipe()
+			defer typed.Close()
 			resize := make(sizes, 1)
 			resize <- remotecommand.TerminalSize{Width: 99, Height: 22}
 			out, said := io.Pipe()
@@ -206,7 +216,7 @@ func TestExecTerminal(t *testing.T) {
 			err := ex.StreamWithContext(n.ctx, remotecommand.StreamOptions{Stdin: in, Stdout: said, Tty: true, TerminalSizeQueue: resize})
 			said.Close()
 			close(resize)
-			exit, ok := err.(utilexec.CodeExitError)
+			exit, ok := errors.AsType[utilexec.CodeExitError](err)
 			if got := <-all; !ok || exit.Code != 3 || !strings.Contains(got, "22 99") {
 				t.Errorf("error %v, said %q", err, got)
 			}

@@ -112,7 +112,8 @@ func hostPath(v *v1.HostPathVolumeSource) error {
 		return fmt.Errorf("hostPath type check failed: %w", err)
 	}
 	is := info.Mode()
-	ok, what := true, ""
+	var ok bool
+	var what string
 	switch kind {
 	case v1.HostPathDirectory, v1.HostPathDirectoryOrCreate:
 		ok, what = is.IsDir(), "a directory"

@@ -69,16 +69,17 @@ func (g *Gateway) withAttribution(next http.Handler) http.Handler {
 			writeError(w, r, apierrors.NewBadRequest(err.Error()))
 			return
 		}
+		a.TraceParent = g.traceOf(r, a.Cause)
 		next.ServeHTTP(w, r.WithContext(logstorage.WithAttribution(r.Context(), a)))
 	})
 }
 
-// attribute reads a request's attribution. The actor is the effective user: the one whose permissions
+// attribute reads a request's attribution, but for its trace. The actor is the effective user: the one whose permissions
 // counted. Where somebody impersonated that user, they are who it was done for, and recorded so. The gateway
 // acting as one of its own controllers impersonates too, but only itself: that is no second party.
 func attribute(r *http.Request) (logstorage.Attribution, error) {
 	ctx := r.Context()
-	a := logstorage.Attribution{Source: source, TraceParent: r.Header.Get(headerTraceParent)}
+	a := logstorage.Attribution{Source: source}
 	effective, _ := request.UserFrom(ctx)
 	if effective != nil {
 		a.Actor = effective.GetName()

@@ -8,7 +8,10 @@
 //   - who did it and why: every request's identity, cause and reason travel to the event ([withAttribution]);
 //   - time travel: the read-only API as of any past moment under /at/<moment>/ ([withTravel]);
 //   - history, why, the event stream, positions and digests under /orlog/v1/;
-//   - the cluster's own certificate authority and keys in DataDir/pki;
+//   - the cluster's own certificate authority and keys in DataDir/pki, what it issues to approved requests, and
+//     the end of certificates that are revoked (services/access);
+//   - /metrics tells of Orlog beside upstream's ([AllMetrics]); upstream's span of a request, or the client's own
+//     traceparent, goes into the events that it writes (tracing.go);
 //   - exec, attach, port-forward and logs through the tunnel that each node keeps to the log;
 //   - NodePorts derived from the Services themselves instead of from a bitmap on the side, with claims of those
 //     being handed out that all gateways on the log see ([portClaims]);

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -36,6 +37,7 @@ func (g *Gateway) addEndpoints(a authorizer.Authorizer) {
 	mux.HandleFunc("GET "+endpointsPath+"why", e.answer(e.why))
 	mux.HandleFunc("GET "+endpointsPath+"position", e.answer(g.position))
 	mux.HandleFunc("GET "+endpointsPath+"digest", e.answer(e.digest))
+	mux.HandleFunc("GET "+endpointsPath+"log", e.answer(e.logClients))
 	mux.HandleFunc("GET "+streamPath, e.stream)
 	g.aggregator.GenericAPIServer.Handler.NonGoRestfulMux.HandlePrefix(endpointsPath, mux)
 }
@@ -204,6 +206,14 @@ func (g *Gateway) position(r *http.Request) (any, error) {
 		out["time"] = when(e)
 	}
 	return out, nil
+}
+
+// logClients is {url, certificateAuthority}: how clients reach the log. Anybody who is authenticated may ask.
+func (e *endpoints) logClients(*http.Request) (any, error) {
+	if e.settings.LogClients == nil {
+		return nil, refuse(http.StatusNotImplemented, metav1.StatusReason("ExternalLog"), "the log is on NATS servers that are not orlogd's own: their operator says who may read it, and how")
+	}
+	return e.settings.LogClients, nil
 }
 
 // digest is {sequence, digest} of the whole projection, for comparing replicas. It reads everything: only

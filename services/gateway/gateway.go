@@ -57,6 +57,7 @@ func build(ctx context.Context, s *settings) (*Gateway, error) {
 		releaseProcess()
 		return nil, err
 	}
+	p.revoked = s.Ledger.Revoked
 	g := &Gateway{settings: s, pki: p, ready: make(chan struct{}), nodes: newNodeConnections(s.Tunnel),
 		stores: &stores{durable: logstorage.Backend{Log: s.Log, Store: s.Store},
 			volatile: logstorage.Backend{Log: s.Volatile, Store: s.VolatileStore}}}
@@ -134,6 +135,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 			cancel(err)
 		}
 	})
+	helpers.Go(func() { g.cutRevoked(ctx) })
 	if err := prepared.Run(ctx); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}

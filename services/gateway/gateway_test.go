@@ -42,6 +42,8 @@ func TestGateway(t *testing.T) {
 		{"event stream", testStream},
 		{"nodes, exec and port-forward", testNodes},
 		{"built-in roles", testRoles},
+		{"certificates", testCertificates},
+		{"revoked kubeconfigs", testAdminRevoked},
 	} {
 		t.Run(step.name, func(t *testing.T) { step.run(t, c, client) })
 	}

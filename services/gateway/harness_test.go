@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -20,6 +22,7 @@ import (
 	"github.com/orlog-io/orlog/events/jetstream"
 	"github.com/orlog-io/orlog/events/memlog"
 	"github.com/orlog-io/orlog/projections"
+	"github.com/orlog-io/orlog/services/access"
 )
 
 // cluster is a gateway under test with its logs, which outlive its restarts.
@@ -30,6 +33,8 @@ type cluster struct {
 	nats          string // of the embedded server
 	log, volatile events.Log
 	tunnel        events.Tunnel
+	metrics       prometheus.Gatherer
+	tracer        trace.TracerProvider
 
 	*Gateway
 	store *projections.Store
@@ -87,7 +92,7 @@ func (c *cluster) start(t *testing.T) {
 func (c *cluster) launch(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background()) // t's own ends before its cleanups run
-	done := make(chan struct{}, 3)
+	done := make(chan struct{}, 4)
 	open := func(name string, o projections.Options, log events.Log) *projections.Store {
 		s, err := projections.Open(filepath.Join(c.dir, name), o)
 		if err != nil {
@@ -109,8 +114,15 @@ func (c *cluster) launch(t *testing.T) {
 	if os.Getenv("GATEWAY_LOG") != "" {
 		level = slog.LevelDebug
 	}
-	g, err := New(ctx, Options{DataDir: c.dir, Listen: cmp.Or(c.listen, "127.0.0.1:0"), AdvertiseAddress: c.advertise, Log: c.log, Volatile: c.volatile, Store: c.store,
-		VolatileStore: volatile, Tunnel: c.tunnel, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))})
+	ledger := access.New(c.store, slog.New(slog.DiscardHandler))
+	go func() {
+		if err := ledger.Run(ctx); err != nil && ctx.Err() == nil {
+			t.Error("ledger:", err)
+		}
+		done <- struct{}{}
+	}()
+	g, err := New(ctx, Options{Ledger: ledger, DataDir: c.dir, Listen: cmp.Or(c.listen, "127.0.0.1:0"), AdvertiseAddress: c.advertise, Log: c.log, Volatile: c.volatile, Store: c.store,
+		VolatileStore: volatile, Tunnel: c.tunnel, Metrics: c.metrics, Tracer: c.tracer, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,6 +137,7 @@ func (c *cluster) launch(t *testing.T) {
 		end()
 		<-done
 		cancel()
+		<-done
 		<-done
 		<-done
 		if err := c.store.Close(); err != nil {

@@ -1,12 +1,16 @@
 package gateway
 
 import (
+	"crypto/x509/pkix"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/orlog-io/orlog/services/access/request"
 )
 
 // Names for WriteKubeconfig.
@@ -23,6 +27,19 @@ const (
 // address under which this machine reaches the gateway.
 func (g *Gateway) WriteKubeconfig(path, user string, groups ...string) error {
 	return g.WriteKubeconfigFor(path, g.settings.address(), user, groups...)
+}
+
+// Record makes the request that records the certificate which WriteKubeconfig writes for a user and groups.
+func (g *Gateway) Record(user string, groups ...string) (*certificatesv1.CertificateSigningRequest, error) {
+	cert, _, err := g.pki.client(user, groups)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readKey(g.pki.file(filepath.Join(clientsDir, fileName(user)), ".key"))
+	if err != nil {
+		return nil, err
+	}
+	return request.ForRecord(pkix.Name{CommonName: user, Organization: groups}, key, cert)
 }
 
 // WriteKubeconfigFor is WriteKubeconfig for clients that reach the gateway under another URL, such as

@@ -11,10 +11,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/projections"
+	"github.com/orlog-io/orlog/services/access"
 )
 
 // Options configure a gateway. The caller owns what it passes in: it opened the logs and stores, runs
@@ -49,17 +52,37 @@ type Options struct {
 	// Log and Store hold everything; Volatile and VolatileStore the objects that are not history (Leases).
 	Log, Volatile        events.Log
 	Store, VolatileStore *projections.Store
+	// Ledger knows which client certificates are revoked; the caller runs it. Default: one of Store's own that
+	// nobody runs, which knows of none.
+	Ledger *access.Ledger
+	// LogClients says how clients of the log reach it, for those who ask at /orlog/v1/log; nil where its users
+	// are somebody else's affair.
+	LogClients *LogClients
 	// Tunnel reaches nodes. nil: exec, attach, port-forward and logs answer 503.
 	Tunnel events.Tunnel
 
 	// Logger receives upstream's klog too, which is process-wide. Default slog.Default().
 	Logger *slog.Logger
+
+	// Metrics are served at /metrics beside upstream's; nil: upstream's alone. Tracer makes upstream's spans of
+	// requests, which what they write belongs to; nil: none, and a client's traceparent is passed on as it came.
+	Metrics prometheus.Gatherer
+	Tracer  trace.TracerProvider
+}
+
+// LogClients is what a client of the log needs besides a key that is let in.
+type LogClients struct {
+	// URL of the log's server, as those reach it who are elsewhere.
+	URL string `json:"url"`
+	// Authority is the certificate that the server's is checked against, PEM.
+	Authority string `json:"certificateAuthority"`
 }
 
 // settings is Options, checked and parsed.
 type settings struct {
 	Options
 	listener  net.Listener
+	clients   *clientListener // the same
 	port      int
 	advertise net.IP
 	services  net.IPNet
@@ -88,6 +111,9 @@ func (o Options) settle() (*settings, error) {
 	if s.Logger == nil {
 		s.Logger = slog.Default()
 	}
+	if s.Ledger == nil {
+		s.Ledger = access.New(s.Store, s.Logger)
+	}
 	if err := s.check(); err != nil {
 		return nil, err
 	}
@@ -99,7 +125,8 @@ func (o Options) settle() (*settings, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: Listen %q: %w (is another orlogd running, or give another port)", s.Listen, err)
 	}
-	s.listener, s.port = listener, listener.Addr().(*net.TCPAddr).Port
+	s.clients = trackClients(listener)
+	s.listener, s.port = s.clients, listener.Addr().(*net.TCPAddr).Port
 	if s.advertise == nil {
 		if s.advertise, err = hostAddress(listener.Addr().(*net.TCPAddr).IP); err != nil {
 			return nil, errors.Join(err, listener.Close())

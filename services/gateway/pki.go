@@ -41,6 +41,8 @@ const (
 type pki struct {
 	dir string
 	now func() time.Time
+	// revoked reports whether a public key may not be used any more; nil where none is.
+	revoked func(publicKeyInfo []byte) bool
 	// names go into the serving certificate.
 	names []string
 
@@ -180,7 +182,7 @@ func (p *pki) ensureLeaf(name string, by *authority, want *x509.Certificate) err
 
 // serves reports whether a certificate is as good as a new one made from the template.
 func (p *pki) serves(have *x509.Certificate, by *authority, want *x509.Certificate) bool {
-	return have.CheckSignatureFrom(by.cert) == nil && have.NotAfter.Sub(p.now()) > renewBefore &&
+	return have.CheckSignatureFrom(by.cert) == nil && (p.revoked == nil || !p.revoked(have.RawSubjectPublicKeyInfo)) && have.NotAfter.Sub(p.now()) > renewBefore &&
 		have.Subject.String() == want.Subject.String() && coversNames(have, want)
 }
 

@@ -63,6 +63,9 @@ func (g *Gateway) newKubeServer(config *controlplaneapiserver.Config, next gener
 	}
 	g.nodePorts = core.nodePorts
 	g.addServiceHooks(server, &completed, client)
+	if err := g.addSigners(server, &completed); err != nil {
+		return nil, err
+	}
 	return server, addRoleAggregation(server, &completed)
 }
 

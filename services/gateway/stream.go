@@ -37,7 +37,7 @@ func (e *endpoints) stream(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 	if err := s.copyTo(w, r); err != nil && r.Context().Err() == nil {
 		// The status is sent: all that is left is to end the connection, and to say why here.
-		e.settings.Logger.Warn("gateway: an event stream broke off", "from", s.from, "error", err)
+		e.settings.Logger.Warn("gateway: an event stream broke off", events.LogSequence, s.from, events.LogError, err)
 		panic(http.ErrAbortHandler)
 	}
 }

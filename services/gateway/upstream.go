@@ -133,6 +133,9 @@ func (g *Gateway) configure(opts cpoptions.CompletedOptions) (*chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: generic configuration: %w", err)
 	}
+	if g.settings.Tracer != nil {
+		generic.TracerProvider = sharedTracer{g.settings.Tracer}
+	}
 	generic.EffectiveVersion = stampedVersion{generic.EffectiveVersion}
 	generic.AddReadyzChecks(healthz.NamedCheck("event-log", g.logReachable))
 	generic.LongRunningFunc = orStreams(generic.LongRunningFunc)
@@ -226,8 +229,8 @@ func serviceResolver(loopback string, informers informers.SharedInformerFactory)
 // travel outermost (before a request's path is understood).
 func (g *Gateway) handlerChain(api http.Handler, c *genericapiserver.Config) http.Handler {
 	inner := *c
-	inner.Authentication.Authenticator = rememberingAuthenticator{c.Authentication.Authenticator}
+	inner.Authentication.Authenticator = rememberingAuthenticator{revokingAuthenticator{c.Authentication.Authenticator, g.settings.Ledger}}
 	inner.Authorization.Authorizer = endpointsAuthorizer{c.Authorization.Authorizer}
-	h := genericapiserver.DefaultBuildHandlerChain(g.withAttribution(g.refuseLive(api)), &inner)
-	return g.withTravel(withIdentity(h))
+	h := genericapiserver.DefaultBuildHandlerChain(g.withAttribution(g.refuseLive(g.withMetrics(api))), &inner)
+	return g.settings.clients.recognise(g.withTravel(withIdentity(h)))
 }

@@ -77,7 +77,7 @@ func (a *Append) entry(e Effect, why events.Cause) (events.Entry, error) {
 	entry := *e.Entry
 	entry.Event.ID = string(uuid.NewUUID())
 	entry.Event.Source, entry.Event.Actor, entry.Event.Time = a.Source, a.Actor, now()
-	entry.Event.Cause, entry.Event.Correlation = why.Sequence, why.Correlation
+	entry.Event.Cause, entry.Event.Correlation, entry.Event.TraceParent = why.Sequence, why.Correlation, why.TraceParent
 	if e.Reason != "" {
 		entry.Event.Reason = e.Reason
 	}

@@ -14,7 +14,10 @@
 //   - one key of a decider is decided by one goroutine at a time;
 //   - a decision never acts on a view that lacks the decider's own last writes for that key (Spec.Serial:
 //     for any key), which is what other systems need "expectations" for;
-//   - every effect carries the event that led to it ([events.CauseOf]).
+//   - every effect carries the event that led to it, with its trace ([events.CauseOf]).
+//
+// What it does shows in metrics (metrics.go: time to decide, outcomes, queues), in spans below the trace of the cause
+// (trace.go) and in log lines that name object, cause and the sequence that was decided at.
 //
 // It may touch the projections (through [Store]), the gateway (through [REST]) and the log (through
 // [Append]). What it knows besides the projection (backoffs, parked keys) may be lost at any time: after a

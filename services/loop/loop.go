@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/events/tracing"
 	"github.com/orlog-io/orlog/projections"
 )
 
@@ -39,6 +42,10 @@ type Options struct {
 	Log *slog.Logger
 	// Now is the clock (nil: time.Now).
 	Now func() time.Time
+	// Registry gets the deciders' metrics (nil: none), one Run's. Tracer makes a span of each decision that does
+	// something because of an event that belongs to a trace (nil: none).
+	Registry prometheus.Registerer
+	Tracer   trace.TracerProvider
 }
 
 // Run runs deciders until ctx ends or the projection fails. It refuses at once two exclusive writers of one
@@ -53,12 +60,21 @@ func Run(ctx context.Context, o Options, deciders ...Bound) error {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	r := &runner{Options: o, cache: NewCache(0), orphans: newOrphanIndex()}
+	r := &runner{Options: o, cache: NewCache(0), orphans: newOrphanIndex(), tracer: tracing.New(o.Tracer, "loop")}
+	var err error
+	if r.metrics, err = newMetrics(o.Registry); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, d := range deciders {
 		u := newUnit(r, d)
 		r.units = append(r.units, u)
-		defer u.queue.closeWith(ctx)()
+		defer u.queue.closeWith(ctx)() //nolint:revive // all of them are open until the end of the run
+	}
+	if o.Registry != nil {
+		if err := register(o.Registry, queues(r.units)); err != nil {
+			return err
+		}
 	}
 	for _, u := range r.units {
 		for range max(1, u.spec.Workers) {
@@ -80,6 +96,8 @@ type runner struct {
 	Options
 	cache   *Cache
 	orphans *orphanIndex
+	metrics *metrics
+	tracer  tracing.Tracer
 	units   []*unit
 }
 
@@ -103,7 +121,7 @@ func (r *runner) follow(ctx context.Context, s Store, volatile bool) error {
 		if !errors.Is(err, projections.ErrTooOld) {
 			return err
 		}
-		r.Log.Warn("fell behind the projection, reading it anew", "volatile", volatile, "err", err)
+		r.Log.Warn("fell behind the projection, reading it anew", "volatile", volatile, events.LogError, err)
 	}
 }
 
@@ -151,6 +169,7 @@ func (r *runner) dispatch(changes []Change, volatile bool) error {
 	}
 	v, done := r.view(events.Cause{})
 	defer done()
+	said := false // the view's error stays its first
 	for _, c := range changes {
 		if c.Gone() {
 			r.cache.drop(c.Next.Key)
@@ -162,10 +181,11 @@ func (r *runner) dispatch(changes []Change, volatile bool) error {
 		for _, u := range r.units {
 			u.mark(v, c, volatile)
 		}
-	}
-	if v.Err() != nil {
-		// A broken object must not stop the loop for all others: say so, go on.
-		r.Log.Error("reading a change", "err", v.Err(), "volatile", volatile)
+		if v.Err() != nil && !said {
+			// A broken object must not stop the loop for all others: say so, go on.
+			said = true
+			r.Log.Error("reading a change", c.Event.LogAttrs(), "volatile", volatile, events.LogError, v.Err())
+		}
 	}
 	return nil
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/orlog-io/orlog/events"
 )
@@ -22,8 +25,9 @@ type Result struct {
 	Err      error
 }
 
-// performAll carries out decisions about a batch of keys, and schedules what comes next for each.
-func (u *unit) performAll(ctx context.Context, batch []work, decisions []Decision) error {
+// performAll carries out decisions about a batch of keys, and schedules what comes next for each. The deciding began
+// at began.
+func (u *unit) performAll(ctx context.Context, batch []work, decisions []Decision, began time.Time) error {
 	if len(decisions) != len(batch) {
 		return fmt.Errorf("decider %s made %d decisions about %d keys: %w", u.spec.Name, len(decisions), len(batch), events.ErrInvalid)
 	}
@@ -35,27 +39,38 @@ func (u *unit) performAll(ctx context.Context, batch []work, decisions []Decisio
 		}
 	}
 	if b, ok := u.Performer.(Batcher); ok && len(batch) > 1 {
-		u.performBatch(ctx, b, batch, decisions)
+		u.performBatch(ctx, b, batch, decisions, began)
 		return nil
 	}
 	for i, w := range batch {
-		u.settle(ctx, w, decisions[i], u.perform(ctx, w, decisions[i]))
+		span, as := u.traced(w, decisions[i], began)
+		acting := time.Now()
+		err := u.perform(ctx, as, decisions[i])
+		if len(decisions[i].Steps) > 0 {
+			u.performed(time.Since(acting))
+		}
+		u.finish(ctx, span, w, decisions[i], err)
+		u.settle(ctx, w, decisions[i], err)
 	}
 	return nil
 }
 
 // performBatch performs all effects of all decisions together.
-func (u *unit) performBatch(ctx context.Context, b Batcher, batch []work, decisions []Decision) {
+func (u *unit) performBatch(ctx context.Context, b Batcher, batch []work, decisions []Decision, began time.Time) {
+	spans := make([]trace.Span, len(batch))
 	var effects []Effect
 	var causes []events.Cause
 	var owner []int
 	for i, d := range decisions {
+		span, as := u.traced(batch[i], d, began)
+		spans[i] = span
 		for _, e := range d.Effects() {
-			effects, causes, owner = append(effects, e), append(causes, batch[i].why.Cause), append(owner, i)
+			effects, causes, owner = append(effects, e), append(causes, as.why.Cause), append(owner, i)
 		}
 	}
 	failed := make([]error, len(batch))
 	if len(effects) > 0 {
+		acting := time.Now()
 		for j, r := range b.PerformAll(ctx, effects, causes) {
 			if r.Err != nil {
 				failed[owner[j]] = errors.Join(failed[owner[j]], r.Err)
@@ -63,8 +78,10 @@ func (u *unit) performBatch(ctx context.Context, b Batcher, batch []work, decisi
 				u.noteWrite(batch[owner[j]].key, effects[j], r.Sequence)
 			}
 		}
+		u.performed(time.Since(acting))
 	}
 	for i, w := range batch {
+		u.finish(ctx, spans[i], w, decisions[i], failed[i])
 		u.settle(ctx, w, decisions[i], failed[i])
 	}
 }

@@ -230,7 +230,7 @@ func (q *queue) take(limit int) ([]work, bool) {
 	n := min(limit, len(q.order))
 	out := make([]work, n)
 	for i, key := range q.order[:n] {
-		out[i] = work{key, q.dirty[key], q.wakes}
+		out[i] = work{key: key, why: q.dirty[key], wakes: q.wakes}
 		delete(q.dirty, key)
 		q.working[key] = true
 	}
@@ -238,11 +238,13 @@ func (q *queue) take(limit int) ([]work, bool) {
 	return out, true
 }
 
-// work is a key that is being decided, with why, and how many wakes there had been.
+// work is a key that is being decided, with why, how many wakes there had been, and the sequence of the log that it
+// was decided at, once it was.
 type work struct {
 	key   events.Key
 	why   cause
 	wakes int
+	view  events.Sequence
 }
 
 // A decision about a key that took longer than cheap keeps the key resting for restFactor times as long: a

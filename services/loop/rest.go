@@ -23,6 +23,7 @@ import (
 const (
 	causeHeader  = "Orlog-Cause"
 	reasonHeader = "Orlog-Reason"
+	traceHeader  = "Traceparent"
 )
 
 // REST performs effects through the gateway, so that they pass the same admission as a person's writes.
@@ -77,6 +78,9 @@ func (p *REST) Perform(ctx context.Context, e Effect, why events.Cause) (events.
 	}
 	if why.Sequence != 0 {
 		req.SetHeader(causeHeader, fmt.Sprintf("%d;%d", why.Sequence, why.Correlation))
+	}
+	if why.TraceParent != "" {
+		req.SetHeader(traceHeader, why.TraceParent)
 	}
 	if e.Reason != "" {
 		req.SetHeader(reasonHeader, e.Reason)

@@ -19,6 +19,7 @@ type unit struct {
 	spec  Spec
 	queue *queue
 	log   *slog.Logger
+	measures
 
 	mu sync.Mutex
 	// wrote is the last write for each key (Serial: for all, under the zero key), until a view holds it.
@@ -33,7 +34,7 @@ func newUnit(r *runner, b Bound) *unit {
 	if spec.Serial {
 		spec.Workers = 1
 	}
-	return &unit{runner: r, Bound: b, spec: spec, queue: newQueue(), log: r.Log.With("decider", spec.Name), wrote: map[events.Key]events.Sequence{}, wroteVolatile: map[events.Key]events.Sequence{},
+	return &unit{runner: r, Bound: b, spec: spec, queue: newQueue(), log: r.Log.With("decider", spec.Name), measures: r.metrics.of(spec.Name), wrote: map[events.Key]events.Sequence{}, wroteVolatile: map[events.Key]events.Sequence{},
 		doubts: map[events.Key]bool{}}
 }
 
@@ -80,12 +81,13 @@ func (u *unit) work(ctx context.Context) error {
 
 // decideEach decides a failed batch key by key, so that one bad key does not hold up the others.
 func (u *unit) decideEach(ctx context.Context, batch []work, err error) {
-	for i, w := range batch {
+	for i := range batch {
 		if len(batch) > 1 {
 			_, err = u.decide(ctx, batch[i:i+1])
 		}
 		if err != nil {
-			u.retry(ctx, w, err)
+			u.became(outcomeOf(Decision{}, err))
+			u.retry(ctx, batch[i], err)
 		}
 	}
 }
@@ -98,13 +100,17 @@ func (u *unit) decide(ctx context.Context, batch []work) (time.Duration, error) 
 	now, began := u.Now(), time.Now()
 	v, done := u.view(batch[0].why.Cause)
 	nameCauses(v, batch)
+	for i := range batch {
+		batch[i].view = v.Sequence()
+	}
 	decisions := u.ask(v, batch, now)
 	cost, err := time.Since(began), v.Err()
 	done()
 	if err != nil {
 		return cost, fmt.Errorf("reading what the decision needs: %w", err)
 	}
-	return cost, u.performAll(ctx, batch, decisions)
+	u.decided(cost)
+	return cost, u.performAll(ctx, batch, decisions, began)
 }
 
 // nameCauses lets the newest event about a key stand for a cause that cannot be named.
@@ -241,9 +247,10 @@ func (u *unit) retry(ctx context.Context, w work, err error) {
 		return
 	}
 	wait := u.queue.retry(w.key, w.why)
+	u.retried()
 	level := slog.LevelWarn
 	if errors.Is(err, events.ErrConflict) {
 		level = slog.LevelDebug // somebody was faster: the ordinary course of things
 	}
-	u.log.Log(ctx, level, "will decide again", "key", w.key.String(), "after", wait, "err", err)
+	u.log.LogAttrs(ctx, level, "will decide again", w.attrs(), slog.Duration("after", wait), slog.Any(events.LogError, err))
 }

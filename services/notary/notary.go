@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -33,6 +34,8 @@ type Options struct {
 	// Now is the clock of the checkpoints; nil: time.Now. Logger takes warnings; nil: slog.Default().
 	Now    func() time.Time
 	Logger *slog.Logger
+	// Registry gets the notary's metrics; nil: none.
+	Registry prometheus.Registerer
 }
 
 // Notary keeps the tree. Its methods may be called from many goroutines; one Run at a time.
@@ -65,6 +68,9 @@ func Open(o Options) (*Notary, error) {
 	n := &Notary{o: o}
 	if err := n.open(); err != nil {
 		return nil, fmt.Errorf("notary in %s: %w", o.Dir, err)
+	}
+	if err := n.measure(o.Registry); err != nil {
+		return nil, errors.Join(fmt.Errorf("notary in %s: metrics: %w", o.Dir, err), n.tree.file.Close())
 	}
 	return n, nil
 }
@@ -107,7 +113,7 @@ func (n *Notary) adopt() error {
 		return err
 	}
 	n.o.Logger.Warn("the notary's hashes do not lead to its last checkpoint: making them again from the log",
-		"dir", n.o.Dir, "checkpoint", n.last.Size)
+		"dir", n.o.Dir, events.LogSequence, n.last.Size)
 	return n.tree.reset()
 }
 
@@ -219,15 +225,15 @@ func (n *Notary) commit() error {
 	n.mu.Lock()
 	n.last, n.signed = c, signed
 	n.mu.Unlock()
-	n.copyOut(signed)
+	n.copyOut(c, signed)
 	return nil
 }
 
 // copyOut writes the copies. One that fails is no reason to stop signing: the next checkpoint includes it.
-func (n *Notary) copyOut(signed []byte) {
+func (n *Notary) copyOut(c Checkpoint, signed []byte) {
 	for _, path := range n.o.Copies {
 		if err := replace(path, signed, 0o644); err != nil {
-			n.o.Logger.Error("a copy of the checkpoint could not be written", "path", path, "error", err)
+			n.o.Logger.Error("a copy of the checkpoint could not be written", "path", path, events.LogSequence, c.Size, events.LogError, err)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func (n *Notary) read(ctx context.Context, log events.Log, at events.Sequence, t
 		before := at
 		err := n.readOnce(ctx, log, &at, to)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		if !errors.Is(err, events.ErrUnavailable) {
 			return fmt.Errorf("reading the log after %d: %w", at, err)
@@ -45,7 +45,7 @@ func (n *Notary) read(ctx context.Context, log events.Log, at events.Sequence, t
 		if at > before {
 			wait = backoff
 		}
-		n.o.Logger.Warn("log unavailable, trying again", "dir", n.o.Dir, "position", at, "after", wait, "error", err)
+		n.o.Logger.Warn("log unavailable, trying again", "dir", n.o.Dir, events.LogSequence, at, "after", wait, events.LogError, err)
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
@@ -43,6 +45,12 @@ type Options struct {
 	RootCA []byte
 	// Logger receives what operators should see (nil: slog.Default).
 	Logger *slog.Logger
+	// Registry gets the metrics of deciding, labelled service="reconcilers" (nil: none); Tracer makes spans (nil:
+	// none).
+	Registry prometheus.Registerer
+	Tracer   trace.TracerProvider
+	// Telling, where not nil, is told how far the narrator has come.
+	Telling *narrator.Place
 }
 
 // All are the reconcilers.
@@ -91,7 +99,10 @@ func run(ctx context.Context, o Options) error {
 	if err := loop.CaughtUp(ctx, o.Store, o.Log); err != nil {
 		return err
 	}
-	to := loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Log: o.Logger}
+	to := loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Log: o.Logger, Tracer: o.Tracer}
+	if o.Registry != nil {
+		to.Registry = prometheus.WrapRegistererWith(prometheus.Labels{"service": "reconcilers"}, o.Registry)
+	}
 	if o.VolatileStore != nil && o.Volatile != nil {
 		if err := loop.CaughtUp(ctx, o.VolatileStore, o.Volatile); err != nil {
 			return err
@@ -109,7 +120,7 @@ func run(ctx context.Context, o Options) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return loop.Run(ctx, to, bound...) })
 	g.Go(func() error {
-		return narrator.Run(ctx, narrator.Options{Store: to.Store, Log: o.Log, Logger: o.Logger,
+		return narrator.Run(ctx, narrator.Options{Store: to.Store, Log: o.Log, Logger: o.Logger, Place: o.Telling,
 			Performer: func(as loop.Identity) (loop.Performer, error) { return loop.NewREST(o.Rest, as) }})
 	})
 	return g.Wait()

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -129,8 +130,8 @@ func edited(object json.RawMessage, spec map[string]any, status fields) (json.Ra
 	if err := json.Unmarshal(o["spec"], &s); err != nil {
 		return nil, fmt.Errorf("spec: %w", err)
 	}
-	for name, value := range spec {
-		b, err := json.Marshal(value)
+	for _, name := range slices.Sorted(maps.Keys(spec)) {
+		b, err := json.Marshal(spec[name])
 		if err != nil {
 			return nil, err
 		}

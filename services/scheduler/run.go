@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/client-go/rest"
 
 	"github.com/orlog-io/orlog/events"
@@ -23,6 +25,9 @@ type Options struct {
 	Rest *rest.Config
 	// Logger receives what operators should see (nil: slog.Default).
 	Logger *slog.Logger
+	// Registry gets the metrics of deciding, labelled service="scheduler" (nil: none); Tracer makes spans (nil: none).
+	Registry prometheus.Registerer
+	Tracer   trace.TracerProvider
 }
 
 // Run places pods until ctx ends (nil) or the projection fails.
@@ -43,7 +48,11 @@ func Run(ctx context.Context, o Options) error {
 		}
 		bound.Performer = performer{facts, requests}
 	}
-	return stopped(ctx, loop.Run(ctx, loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Log: o.Logger}, bound))
+	to := loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Log: o.Logger, Tracer: o.Tracer}
+	if o.Registry != nil {
+		to.Registry = prometheus.WrapRegistererWith(prometheus.Labels{"service": "scheduler"}, o.Registry)
+	}
+	return stopped(ctx, loop.Run(ctx, to, bound))
 }
 
 func stopped(ctx context.Context, err error) error {

@@ -88,7 +88,7 @@ func (a *api) perform(r request) (events.Sequence, error) {
 		}
 		cur, fresh = a.state(r.Key, true), true
 	}
-	a.w.fail("the gateway cannot write %s: its guard fails on fresh state", r.Key)
+	a.w.fail(Sound, "the gateway cannot write %s: its guard fails on fresh state", r.Key)
 	return 0, events.ErrConflict
 }
 

@@ -65,7 +65,7 @@ func (p *people) do(name string) {
 			return
 		}
 	}
-	p.w.fail("the plan names a deed that nobody knows: %q", name)
+	p.w.fail(Sound, "the plan names a deed that nobody knows: %q", name)
 }
 
 // deployment picks a Deployment that is not being deleted.

@@ -15,9 +15,19 @@
 // present changes to the deciders, decide a key, perform one effect of a decision under way, let a node act.
 // Between two steps the clock moves a little; where nothing can be done it jumps to the next timer.
 //
+// What goes wrong (Plan.Faults; each is absent from some seeds and heavy in others): appends that fail before or
+// after they are persisted, a log that answers nobody for a while, requests that are lost or whose answer is,
+// conflicts, single and in storms; projections that get no events for a while, or some of them twice;
+// components that crash, also between a write and their memory of it, and lose their disk with it; clocks that
+// jump; containers, agents and machines that fail, come back, or come back empty.
+//
+// What must hold is in violation.go, a name for each: [Converges], [BoundOnce], [NoOvercommit], [Availability] and
+// so on. A test plants bugs ([Bugs]) in deciders, agents and deliveries, and expects each to be noticed under its
+// invariant's name.
+//
 // How data passes through: [Run] builds a world (world.go) from the seed, steps it until the people and the
 // faults are done, and then until nothing changes any more. record.go folds the log by itself, as the
 // yardstick of all projections; invariants.go and rollout.go look at each event as it is appended; end.go
-// says whether all has come to rest where it should. A violation ends the run with a [Failure], which tells the seed and the newest part
-// of the history (print.go).
+// says whether all has come to rest where it should. A violation ends the run with a [Failure], which names the
+// invariant and tells the seed and the newest part of the history (story.go).
 package sim

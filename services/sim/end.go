@@ -64,7 +64,7 @@ func (w *world) expectEnd() {
 		}
 	}
 	if len(e.wrongs) > 0 {
-		w.fail("the world is at rest, but not where it should be:\n  %s", strings.Join(e.wrongs, "\n  "))
+		w.fail(Converges, "the world is at rest, but not where it should be:\n  %s", strings.Join(e.wrongs, "\n  "))
 	}
 }
 

@@ -14,6 +14,8 @@ type faults struct {
 	w *world
 	// outage: until then the log answers nobody, but may do what it is asked.
 	outage time.Time
+	// storm: until then somebody is faster every other time.
+	storm time.Time
 }
 
 var errInjected = errors.New("injected")
@@ -39,15 +41,43 @@ func (f *faults) begin(w *world) {
 		w.tell("%s gets no events for %s", s.name, d)
 	})
 	f.each(w.plan.Faults.Restarts, func() {
-		p := w.processes[w.rng.IntN(len(w.processes))]
-		if !p.up {
-			return
+		if p := w.processes[w.rng.IntN(len(w.processes))]; p.up {
+			f.crash(p)
 		}
-		d, lost := f.between(time.Millisecond, 5*time.Second), w.rng.IntN(4) == 0
-		w.tell("%s crashes (disk lost: %t), %d decisions under way, back in %s", p.name, lost, len(p.tasks), d)
-		p.crash(d, lost)
 	})
+	f.each(w.plan.Faults.Storms, func() {
+		d := f.between(100*time.Millisecond, 5*time.Second)
+		f.storm = w.clock.now.Add(d)
+		w.tell("a storm of conflicts for %s", d)
+	})
+	f.clocks()
 	f.nodes()
+}
+
+// mostSkew is how wrong a component's clock may be: less than a node may be silent, for else the nodes and
+// those who watch over them would contradict each other until the clock is right.
+const mostSkew = 30 * time.Second
+
+// clocks lets the clocks of the components jump; in the end they are right again.
+func (f *faults) clocks() {
+	if f.w.plan.Faults.Clocks == 0 {
+		return
+	}
+	f.each(f.w.plan.Faults.Clocks, func() {
+		f.w.processes[f.w.rng.IntN(len(f.w.processes))].setClock(f.between(-mostSkew, mostSkew))
+	})
+	f.w.clock.after(f.w.plan.Length, func() {
+		for _, p := range f.w.processes {
+			p.setClock(0)
+		}
+	})
+}
+
+// crash ends a component for a while.
+func (f *faults) crash(p *process) {
+	d, lost := f.between(time.Millisecond, 5*time.Second), f.w.rng.IntN(4) == 0
+	f.w.tell("%s crashes (disk lost: %t), %d decisions under way, back in %s", p.name, lost, len(p.tasks), d)
+	p.crash(d, lost)
 }
 
 // nodes lets containers, agents and machines fail.
@@ -68,11 +98,13 @@ func (f *faults) nodes() {
 	})
 	f.each(w.plan.Faults.Machines, func() {
 		n := w.nodes[w.rng.IntN(len(w.nodes))]
-		switch w.rng.IntN(4) {
+		switch w.rng.IntN(5) {
 		case 0:
 			n.machineDown(f.between(5*time.Second, 30*time.Second)) // a reboot
 		case 1:
 			n.machineDown(f.between(time.Minute, 8*time.Minute)) // long enough to evict its pods
+		case 2:
+			n.replaced(f.between(5*time.Second, 2*time.Minute))
 		default:
 			n.agentDown(f.between(time.Second, 90*time.Second))
 		}
@@ -118,13 +150,33 @@ func (f *faults) ofAppend() memlog.Fault {
 
 // beforeRequest fails a request to the gateway before anything is done.
 func (f *faults) beforeRequest() error {
-	switch {
-	case f.hits(f.w.plan.Faults.Conflict):
-		return fmt.Errorf("somebody was faster: %w: %w", events.ErrConflict, errInjected)
-	case f.hits(f.w.plan.Faults.Request):
+	if err := f.conflict(); err != nil {
+		return err
+	}
+	if f.hits(f.w.plan.Faults.Request) {
 		return fmt.Errorf("connection refused: %w: %w", events.ErrUnavailable, errInjected)
 	}
 	return nil
+}
+
+// conflict has somebody else be faster than a writer.
+func (f *faults) conflict() error {
+	stormy := f.w.clock.now.Before(f.storm) && !f.over() && f.w.rng.IntN(2) == 0
+	if stormy || f.hits(f.w.plan.Faults.Conflict) {
+		return fmt.Errorf("somebody was faster: %w: %w", events.ErrConflict, errInjected)
+	}
+	return nil
+}
+
+// crashes says whether a writer crashes now that its write is on the log and in nobody's memory.
+func (f *faults) crashes() bool { return f.hits(f.w.plan.Faults.Crashes) }
+
+// again is where a delivery begins that would go on after a position: now and then a little earlier.
+func (f *faults) again(after events.Sequence) events.Sequence {
+	if after == 0 || !f.hits(f.w.plan.Faults.Duplicates) {
+		return after
+	}
+	return after - events.Sequence(1+f.w.rng.IntN(min(int(after), 10)))
 }
 
 // afterRequest loses the gateway's answer to a request that was carried out.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,7 +37,7 @@ func (r *rules) see(e events.Event, prev, next events.State) {
 	}
 	r.seeFamily(v, e, prev, next)
 	if err := v.Err(); err != nil {
-		r.w.fail("event %d leaves what cannot be read: %v", e.Sequence, err)
+		r.w.fail(Sound, "event %d leaves what cannot be read: %v", e.Sequence, err)
 	}
 }
 
@@ -46,14 +47,23 @@ func (r *rules) caused(e events.Event) {
 		return
 	}
 	if e.Cause == 0 || e.Cause >= e.Sequence || e.Correlation == 0 || e.Correlation > e.Cause {
-		r.w.fail("event %d %s about %s by %s names cause %d and correlation %d", e.Sequence, e.Type, e.Subject.Key, e.Actor, e.Cause, e.Correlation)
+		r.w.fail(Caused, "event %d %s about %s by %s names cause %d and correlation %d", e.Sequence, e.Type, e.Subject.Key, e.Actor, e.Cause, e.Correlation)
 	}
 }
 
 // boundOnce: a pod that has a node keeps it.
 func (r *rules) boundOnce(e events.Event, was, is *corev1.Pod) {
 	if was != nil && is != nil && was.UID == is.UID && was.Spec.NodeName != "" && was.Spec.NodeName != is.Spec.NodeName {
-		r.w.fail("event %d moves pod %s from %s to %q", e.Sequence, is.Name, was.Spec.NodeName, is.Spec.NodeName)
+		r.w.fail(BoundOnce, "event %d moves pod %s from %s to %q", e.Sequence, is.Name, was.Spec.NodeName, is.Spec.NodeName)
+	}
+}
+
+// runsOnce: a pod runs on one machine.
+func (r *rules) runsOnce(on *node, uid string) {
+	for _, n := range r.w.nodes {
+		if n != on && slices.ContainsFunc(n.pods, func(p *podRun) bool { return p.uid == uid }) {
+			r.w.fail(BoundOnce, "pod %s runs on %s and on %s", uid, n.name, on.name)
+		}
 	}
 }
 
@@ -68,7 +78,7 @@ func (r *rules) oneController(p *corev1.Pod) {
 		}
 	}
 	if n > 1 {
-		r.w.fail("pod %s has %d controllers", p.Name, n)
+		r.w.fail(OneController, "pod %s has %d controllers", p.Name, n)
 	}
 }
 
@@ -86,6 +96,6 @@ func (r *rules) roomOn(v *loop.View, name string) {
 		}
 	}
 	if room := n.Status.Allocatable; cpu > room.Cpu().MilliValue() || pods > room.Pods().Value() {
-		r.w.fail("%s is overcommitted: %d pods ask for %dm of %s cores", name, pods, cpu, room.Cpu())
+		r.w.fail(NoOvercommit, "%s is overcommitted: %d pods ask for %dm of %s cores", name, pods, cpu, room.Cpu())
 	}
 }

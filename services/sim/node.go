@@ -74,11 +74,16 @@ func (n *node) idle() bool {
 func (n *node) read() {
 	from := n.at
 	n.at += events.Sequence(1 + n.w.rng.IntN(int(n.w.record.last()-n.at)))
-	for _, e := range n.w.record.events[from:n.at] {
-		if e.Subject.Class == events.Desired && e.Subject.Node == n.name && loop.Pods.Is(e.Subject.Key) {
+	for _, e := range n.w.record.events[n.w.faults.again(from):n.at] {
+		if e.Subject.Class == events.Desired && n.mine(e.Subject.Node) && loop.Pods.Is(e.Subject.Key) {
 			n.look(e)
 		}
 	}
+}
+
+// mine says whether what is bound to a node is this one's to run.
+func (n *node) mine(name string) bool {
+	return name == n.name || (n.w.bugs.Elsewhere && name != "")
 }
 
 // look brings a pod's run in line with what the agent has read of the pod.
@@ -89,11 +94,12 @@ func (n *node) look(e events.Event) {
 			r.vanish()
 		}
 	}
-	if !s.Exists() || s.Node != n.name {
+	if !s.Exists() || !n.mine(s.Node) {
 		return
 	}
 	i := slices.IndexFunc(n.pods, func(r *podRun) bool { return r.uid == s.UID })
 	if i < 0 {
+		n.w.rules.runsOnce(n, s.UID)
 		n.addresses++
 		r := &podRun{n: n, key: s.Key, uid: s.UID, ip: fmt.Sprintf("10.244.%d.%d", n.number, n.addresses)}
 		n.pods = append(n.pods, r)
@@ -213,6 +219,19 @@ func (n *node) machineDown(d time.Duration) {
 		r.epoch++
 	}
 	n.w.clock.after(d, n.boot)
+}
+
+// replaced ends the machine, and brings it back with an empty disk: the agent reads the log from the beginning.
+func (n *node) replaced(d time.Duration) {
+	if !n.machine {
+		return
+	}
+	n.w.tell("%s: the machine is replaced", n.name)
+	n.machineDown(d)
+	for _, r := range slices.Clone(n.pods) {
+		r.vanish()
+	}
+	n.at = 0
 }
 
 func (n *node) boot() {

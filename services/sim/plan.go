@@ -32,9 +32,15 @@ type Faults struct {
 	// Append, Request and Conflict: one in so many appends fails, one in so many requests to the gateway is
 	// not carried out or loses its answer, or meets with a conflict.
 	Append, Request, Conflict int
+	// Crashes: after one in so many writes the writer crashes before it learns what became of it.
+	// Duplicates: one in so many deliveries repeats events that were delivered before.
+	Crashes, Duplicates int
 	// Mean times between outages of the log, between projections that get no events for a while, and
 	// between crashes of a component.
 	Outages, Delays, Restarts time.Duration
+	// Mean times between whiles in which every other write meets with a conflict, and between jumps of a
+	// component's clock, forward or back.
+	Storms, Clocks time.Duration
 	// Mean times between crashes of containers, and of agents and machines.
 	Containers, Machines time.Duration
 }
@@ -64,5 +70,7 @@ func PlanOf(seed uint64) Plan {
 	if !p.Calm {
 		f.Containers, f.Machines = seconds(5, 60), seconds(20, 180)
 	}
+	f.Crashes, f.Duplicates = some(20, 400), some(2, 50)
+	f.Storms, f.Clocks = seconds(15, 120), seconds(15, 120)
 	return p
 }

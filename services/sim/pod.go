@@ -150,14 +150,20 @@ func (r *podRun) report() {
 	s := w.record.at(r.key, r.n.at)
 	if r.sending == nil {
 		subject := events.Subject{Class: events.Observed, Key: r.key, Node: r.n.name}
+		status := r.status(s)
+		if spoil := w.bugs.Agent; spoil != nil {
+			spoil(r.n.name, &status)
+		}
 		r.sending = &events.Event{ID: r.n.reportID(), Subject: subject, Type: events.TypeOf("pod", r.verb), Source: r.n.source(), Actor: r.n.actor(),
 			Time: w.clock.now, Cause: r.cause.Sequence, Correlation: r.cause.Correlation, UID: r.uid,
-			Object: encode(object{"metadata": object{"uid": r.uid}, "status": r.status(s)})}
+			Object: encode(object{"metadata": object{"uid": r.uid}, "status": status})}
 		r.news = false
 	}
 	e := *r.sending
 	_, err := w.append(w.record, events.Entry{Event: e, Expect: events.ExpectClass(e.Subject, max(r.cursor, s.Observed))})
 	switch {
+	case err == nil && w.faults.crashes():
+		r.n.agentDown(w.faults.between(100*time.Millisecond, 10*time.Second)) // its outbox still holds the report
 	case err == nil:
 		r.cursor, r.sending = w.record.now(r.key).Observed, nil
 	case errors.Is(err, events.ErrConflict):

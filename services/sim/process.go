@@ -22,6 +22,7 @@ type process struct {
 	cache   *loop.Cache
 	units   []*unit
 	tasks   []*task
+	skew    time.Duration // of its clock
 	up      bool
 	started bool
 	// from are the ends of the logs when the process came up: it decides nothing before it knows that much.
@@ -32,12 +33,27 @@ type process struct {
 type performer func(u *unit, effects []loop.Effect, causes []events.Cause) []loop.Result
 
 func (w *world) newProcess(name string, volatile bool, perform performer, deciders ...loop.Decider) *process {
+	if w.bugs.Decider != nil {
+		for i, d := range deciders {
+			deciders[i] = w.bugs.Decider(d)
+		}
+	}
 	p := &process{w: w, name: name, deciders: deciders, perform: perform, main: w.openProjection(name, w.record)}
 	if volatile {
 		p.volatile = w.openProjection(name+"/volatile", w.heartbeats)
 	}
 	p.start()
 	return p
+}
+
+// now is what the process' clock says.
+func (p *process) now() time.Time { return p.w.clock.now.Add(p.skew) }
+
+// setClock makes the clock wrong by skew. Timers are not concerned: they run on monotonic time.
+func (p *process) setClock(skew time.Duration) {
+	p.w.tell("the clock of %s jumps by %s", p.name, skew-p.skew)
+	p.skew = skew
+	p.w.rules.clockJumped()
 }
 
 // start brings the process up. It begins to decide when it has caught up.
@@ -135,7 +151,7 @@ func (p *process) begin() {
 		var all []loop.Change
 		for st, err := range now.All("") {
 			if err != nil {
-				p.w.fail("%s: reading the projection: %v", p.name, err)
+				p.w.fail(Sound, "%s: reading the projection: %v", p.name, err)
 				break
 			}
 			e := events.Event{Sequence: st.Revision, UID: st.UID, Subject: events.Subject{Class: events.Desired, Key: st.Key, Node: st.Node}}
@@ -162,7 +178,7 @@ func (p *process) dispatch(changes []loop.Change, volatile bool) {
 		}
 	}
 	if err := v.Err(); err != nil {
-		p.w.fail("%s: reading a change: %v", p.name, err)
+		p.w.fail(Sound, "%s: reading a change: %v", p.name, err)
 	}
 }
 

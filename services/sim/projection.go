@@ -3,7 +3,8 @@ package sim
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/orlog-io/orlog/events"
@@ -34,7 +35,7 @@ func (p *projection) reopen() {
 	p.close()
 	s, err := projections.Open(p.name, projections.Options{InMemory: true, CacheBytes: 1 << 20, MemTableBytes: 256 << 10})
 	if err != nil {
-		p.w.fail("opening the projection of %s: %v", p.name, err)
+		p.w.fail(Sound, "opening the projection of %s: %v", p.name, err)
 		return
 	}
 	p.store = s
@@ -46,7 +47,7 @@ func (p *projection) close() {
 		return
 	}
 	if err := p.store.Close(); err != nil {
-		p.w.fail("closing the projection of %s: %v", p.name, err)
+		p.w.fail(Sound, "closing the projection of %s: %v", p.name, err)
 	}
 	p.store = nil
 }
@@ -65,9 +66,15 @@ func (p *projection) deliver() {
 	if n > 1 && p.w.rng.IntN(2) == 0 {
 		n = 1 + p.w.rng.IntN(min(n, 3))
 	}
-	batch := p.record.events[at : int(at)+n]
+	batch := p.record.events[p.w.faults.again(at) : int(at)+n]
+	if spoil := p.w.bugs.Delivery; spoil != nil {
+		batch = slices.Clone(batch)
+		for i := range batch {
+			batch[i] = spoil(p.name, batch[i])
+		}
+	}
 	if err := p.store.Apply(batch); err != nil {
-		p.w.fail("%s: folding events %d to %d: %v", p.name, at+1, int(at)+n, err)
+		p.w.fail(Sound, "%s: folding events %d to %d: %v", p.name, at+1, int(at)+n, err)
 		return
 	}
 	p.compare(batch)
@@ -84,7 +91,7 @@ func (p *projection) compare(batch []events.Event) {
 		key := e.Subject.Key
 		have, err := now.Cursor(key)
 		if err != nil {
-			p.w.fail("%s: reading %s: %v", p.name, key, err)
+			p.w.fail(Sound, "%s: reading %s: %v", p.name, key, err)
 			return
 		}
 		p.same(have, p.record.at(key, now.Sequence()), now.Sequence())
@@ -98,18 +105,20 @@ func (p *projection) compareAll() {
 	n := 0
 	for have, err := range now.List(projections.Selector{}, "") {
 		if err != nil {
-			p.w.fail("%s: listing: %v", p.name, err)
+			p.w.fail(Sound, "%s: listing: %v", p.name, err)
 			return
 		}
 		n++
 		p.same(have, p.record.at(have.Key, now.Sequence()), now.Sequence())
 	}
 	want := 0
-	for range (truth{p.record, now.Sequence()}).All("") {
-		want++
+	for _, err := range (truth{p.record, now.Sequence()}).All("") {
+		if want++; err != nil {
+			p.w.fail(Sound, "%s: listing the log's objects: %v", p.name, err)
+		}
 	}
 	if n != want {
-		p.w.fail("%s holds %d objects at %d, the log makes %d", p.name, n, now.Sequence(), want)
+		p.w.fail(Folded, "%s holds %d objects at %d, the log makes %d", p.name, n, now.Sequence(), want)
 	}
 }
 
@@ -117,8 +126,8 @@ func (p *projection) same(have, want events.State, at events.Sequence) {
 	if want.Deleted {
 		want.Object, have.Object = nil, nil // tombstones are bare without history
 	}
-	if !bytes.Equal(have.Object, want.Object) || fmt.Sprint(bare(have)) != fmt.Sprint(bare(want)) {
-		p.w.fail("%s at %d disagrees with the log about %s:\n have %+v %s\n want %+v %s", p.name, at, want.Key, bare(have), have.Object, bare(want), want.Object)
+	if !bytes.Equal(have.Object, want.Object) || !reflect.DeepEqual(bare(have), bare(want)) {
+		p.w.fail(Folded, "%s at %d disagrees with the log about %s:\n have %+v %s\n want %+v %s", p.name, at, want.Key, bare(have), have.Object, bare(want), want.Object)
 	}
 }
 
@@ -149,7 +158,7 @@ func (p *projection) news() bool {
 func (p *projection) changes() []loop.Change {
 	got, err := p.watcher.Next(context.Background())
 	if err != nil {
-		p.w.fail("%s: following the projection: %v", p.name, err)
+		p.w.fail(Sound, "%s: following the projection: %v", p.name, err)
 		return nil
 	}
 	out := make([]loop.Change, len(got))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -24,7 +25,9 @@ import (
 // of. So a family is not held to its floor from the moment when something else took a pod away until the
 // reconcilers have seen that and report what is. And it is held to neither floor nor ceiling while its size
 // changes, or while it adopts: as in upstream, a change of size is shared out among the ReplicaSets in
-// proportion, whoever is available. A Recreate starts no pod while one of another template may still run.
+// proportion, whoever is available. A Recreate starts no pod while one of another template may still run; but one
+// that is paused midway gives its pods to the newest ReplicaSet at once, as in upstream, and one that has adopted
+// an old pod still replaces the others.
 type family struct {
 	key events.Key
 	// armed: the floor holds. bounded: the ceiling does.
@@ -67,17 +70,17 @@ func (r *rules) seeFamily(v *loop.View, e events.Event, prev, next events.State)
 			r.families[uid] = f
 		}
 		f.touched = e.Sequence
-		if m.shape != f.shape || e.Verb() == "owner-changed" || d.DeletionTimestamp != nil {
+		if m.shape != f.shape || e.Verb() == "owner-changed" || d.DeletionTimestamp != nil || (recreates(d) && d.Spec.Paused) {
 			f.armed, f.bounded = false, false
 		}
 		own, lost := e.Actor == replicaSetController && loop.Pods.Is(e.Subject.Key), r.lost(v, d, prev, next) || m.available < f.available
 		switch {
 		case own && e.Verb() == events.Created && f.bounded && m.active > m.shape.ceiling:
-			r.w.fail("event %d gives %s %d pods, more than %d", e.Sequence, d.Name, m.active, m.shape.ceiling)
-		case own && e.Verb() == events.Created && f.bounded && d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType && overlaps(v, m, next):
-			r.w.fail("event %d starts a pod of %s beside old ones", e.Sequence, d.Name)
+			r.w.fail(Ceiling, "event %d gives %s %d pods, more than %d", e.Sequence, d.Name, m.active, m.shape.ceiling)
+		case own && e.Verb() == events.Created && f.bounded && recreates(d) && overlaps(v, m, metav1.GetControllerOf(loop.Pods.Of(v, next)).UID):
+			r.w.fail(NoOverlap, "event %d starts a pod of %s beside old ones", e.Sequence, d.Name)
 		case own && lost && f.armed && m.available < m.shape.floor:
-			r.w.fail("event %d leaves %s %d available pods, fewer than %d", e.Sequence, d.Name, m.available, m.shape.floor)
+			r.w.fail(Availability, "event %d leaves %s %d available pods, fewer than %d", e.Sequence, d.Name, m.available, m.shape.floor)
 		case !own && lost, m.available < m.shape.floor:
 			f.armed = false
 		}
@@ -85,12 +88,35 @@ func (r *rules) seeFamily(v *loop.View, e events.Event, prev, next events.State)
 	}
 }
 
-// overlaps says whether pods of other ReplicaSets of the family may still run.
-func overlaps(v *loop.View, m *members, created events.State) bool {
-	own := metav1.GetControllerOf(loop.Pods.Of(v, created))
+// now is what the reconcilers' clock says: by it they count pods as available.
+func (r *rules) now() time.Time {
+	if len(r.w.processes) < 2 {
+		return r.w.clock.now
+	}
+	return r.w.processes[1].now()
+}
+
+// clockJumped holds nobody to a floor until pods have been counted by the new time.
+func (r *rules) clockJumped() {
+	for _, f := range r.families { // order does not matter: each is changed alone
+		f.armed = false
+	}
+}
+
+func recreates(d *appsv1.Deployment) bool {
+	return d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType
+}
+
+// overlaps says whether pods of other ReplicaSets of the family than one may still run.
+func overlaps(v *loop.View, m *members, own types.UID) bool {
 	return slices.ContainsFunc(m.sets, func(rs *appsv1.ReplicaSet) bool {
-		return rs.UID != own.UID && slices.ContainsFunc(loop.Pods.OwnedBy(v, string(rs.UID)), func(p *corev1.Pod) bool { return !replica.Finished(p) })
+		return rs.UID != own && slices.ContainsFunc(loop.Pods.OwnedBy(v, string(rs.UID)), func(p *corev1.Pod) bool { return !replica.Finished(p) })
 	})
+}
+
+// mixed says whether pods of more than one ReplicaSet of the family may still run.
+func mixed(v *loop.View, m *members) bool {
+	return !slices.ContainsFunc(m.sets, func(rs *appsv1.ReplicaSet) bool { return !overlaps(v, m, rs.UID) })
 }
 
 // lost says whether a pod that was available is so no more.
@@ -100,7 +126,7 @@ func (r *rules) lost(v *loop.View, d *appsv1.Deployment, prev, next events.State
 		if p == nil || !belongs(d, p) {
 			return false
 		}
-		ok, _ := replica.Available(p, d.Spec.MinReadySeconds, r.w.clock.now)
+		ok, _ := replica.Available(p, d.Spec.MinReadySeconds, r.now())
 		return ok
 	}
 	return counts(prev) && !counts(next)
@@ -133,6 +159,10 @@ func (r *rules) poll() {
 			continue
 		}
 		f.armed = f.armed || m.available >= m.shape.floor
+		f.available = m.available
+		if recreates(d) && (d.Spec.Paused || mixed(v, m)) {
+			continue
+		}
 		f.bounded = f.bounded || m.planned <= m.shape.ceiling && m.active <= m.shape.ceiling
 	}
 }
@@ -186,7 +216,7 @@ func deploymentOf(v *loop.View, uid types.UID) *appsv1.Deployment {
 // measure counts a family.
 func (r *rules) measure(v *loop.View, d *appsv1.Deployment) *members {
 	m := &members{settled: d.Status.ObservedGeneration >= d.Generation}
-	now := r.w.clock.now
+	now := r.now()
 	pods := map[types.UID][]*corev1.Pod{}
 	for _, p := range loop.Pods.List(v, d.Namespace) {
 		if ref := metav1.GetControllerOfNoCopy(p); ref != nil && belongs(d, p) {

@@ -10,9 +10,23 @@ import (
 
 // story is the history as text: a line an event, and notes of what the log does not tell.
 type story struct {
-	w     *world
-	lines []string // of events alone
-	all   []string // with notes: the newest ones
+	w      *world
+	told   []line // of events alone
+	newest []line // with notes
+}
+
+// line is an event with what it did, or a note. It becomes text when somebody reads it.
+type line struct {
+	note       string
+	event      events.Event
+	prev, next events.State
+}
+
+func (l line) String() string {
+	if l.note != "" {
+		return l.note
+	}
+	return describe(l.event, l.prev, l.next)
 }
 
 // tailLines is how much of the history a failure shows.
@@ -21,26 +35,32 @@ const tailLines = 120
 func newStory(w *world) *story { return &story{w: w} }
 
 func (s *story) event(e events.Event, prev, next events.State) {
-	line := describe(e, prev, next)
-	s.lines = append(s.lines, line)
-	s.keep(line)
+	l := line{event: e, prev: prev, next: next}
+	s.told = append(s.told, l)
+	s.keep(l)
 }
 
 func (s *story) note(text string) {
-	s.keep(fmt.Sprintf("       %s -- %s", since(s.w.clock.now), text))
+	s.keep(line{note: fmt.Sprintf("       %s -- %s", since(s.w.clock.now), text)})
 }
 
-func (s *story) keep(line string) {
-	if len(s.all) > 4*tailLines {
-		s.all = append(s.all[:0], s.all[len(s.all)-tailLines:]...)
+func (s *story) keep(l line) {
+	if len(s.newest) > 4*tailLines {
+		s.newest = append(s.newest[:0], s.newest[len(s.newest)-tailLines:]...)
 	}
-	s.all = append(s.all, line)
+	s.newest = append(s.newest, l)
 }
 
-func (s *story) events() string { return strings.Join(s.lines, "\n") + "\n" }
+func (s *story) events() string { return text(s.told) + "\n" }
 
-func (s *story) tail() string {
-	return strings.Join(s.all[max(0, len(s.all)-tailLines):], "\n")
+func (s *story) tail() string { return text(s.newest[max(0, len(s.newest)-tailLines):]) }
+
+func text(lines []line) string {
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = l.String()
+	}
+	return strings.Join(out, "\n")
 }
 
 func since(t time.Time) string {
@@ -102,4 +122,15 @@ func details(e events.Event, prev, next events.State) string {
 		return ""
 	}
 	return ": " + strings.Join(out, " ")
+}
+
+// firstDifference tells where two histories part.
+func firstDifference(want, got string) string {
+	a, b := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return fmt.Sprintf("line %d\n want %s\n got  %s", i+1, a[i], b[i])
+		}
+	}
+	return fmt.Sprintf("%d lines, want %d", len(b), len(a))
 }

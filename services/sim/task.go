@@ -71,8 +71,9 @@ func (t *task) refused() bool {
 func (t *task) act() {
 	if len(t.batch) > 1 {
 		t.step++
-		t.performBatch()
-		t.end()
+		if t.performBatch() {
+			t.end()
+		}
 		return
 	}
 	i := t.u.p.w.rng.IntN(len(t.window))
@@ -80,6 +81,9 @@ func (t *task) act() {
 	t.window = slices.Delete(t.window, i, i+1)
 	w := t.batch[0]
 	r := t.u.p.perform(t.u, []loop.Effect{e}, []events.Cause{w.why.Cause})[0]
+	if t.crashes() {
+		return
+	}
 	if r.Err != nil {
 		t.failed = errors.Join(t.failed, fmt.Errorf("%s %s: %w", e.Verb, e.Key, r.Err))
 	} else {
@@ -88,6 +92,16 @@ func (t *task) act() {
 	if !t.more() {
 		t.end()
 	}
+}
+
+// crashes says whether the process has crashed after a write, and with it this task.
+func (t *task) crashes() bool {
+	f := &t.u.p.w.faults
+	if !f.crashes() {
+		return false
+	}
+	f.crash(t.u.p)
+	return true
 }
 
 func (t *task) end() {
@@ -106,8 +120,8 @@ func (t *task) wrote(key events.Key, e loop.Effect, seq events.Sequence) {
 	wrote[at] = max(wrote[at], seq)
 }
 
-// performBatch appends all effects of all decisions together.
-func (t *task) performBatch() {
+// performBatch appends all effects of all decisions together; false where the process then crashed.
+func (t *task) performBatch() bool {
 	var effects []loop.Effect
 	var causes []events.Cause
 	var owner []int
@@ -117,7 +131,11 @@ func (t *task) performBatch() {
 		}
 	}
 	failed := make([]error, len(t.batch))
-	for j, r := range t.u.p.perform(t.u, effects, causes) {
+	results := t.u.p.perform(t.u, effects, causes)
+	if t.crashes() {
+		return false
+	}
+	for j, r := range results {
 		if r.Err != nil {
 			failed[owner[j]] = errors.Join(failed[owner[j]], r.Err)
 		} else {
@@ -127,6 +145,7 @@ func (t *task) performBatch() {
 	for i := range t.batch {
 		t.settle(t.batch[i], t.decisions[i], failed[i])
 	}
+	return true
 }
 
 // finish settles a task that has nothing left to perform.

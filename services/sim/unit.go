@@ -246,7 +246,7 @@ func (u *unit) decide() {
 	err := v.Err()
 	done()
 	if err != nil {
-		w.fail("%s deciding about %s: %v", u.spec.Name, batch[0].key, err)
+		w.fail(Sound, "%s deciding about %s: %v", u.spec.Name, batch[0].key, err)
 		return
 	}
 	if w.rng.IntN(8) == 0 {
@@ -255,7 +255,7 @@ func (u *unit) decide() {
 	for i, d := range decisions {
 		for _, e := range d.Effects() {
 			if !declared(u.spec, e) {
-				w.fail("%s: effect %s on %s is not among its declared outputs", u.spec.Name, e.Verb, batch[i].key)
+				w.fail(Declared, "%s: effect %s on %s is not among its declared outputs", u.spec.Name, e.Verb, batch[i].key)
 				return
 			}
 		}
@@ -270,7 +270,7 @@ func (u *unit) decide() {
 }
 
 func (u *unit) ask(v *loop.View, batch []work) (out []loop.Decision) {
-	now := u.p.w.clock.now
+	now := u.p.now()
 	if b, ok := u.decider.(loop.BatchDecider); ok {
 		items := make([]loop.Item, len(batch))
 		for i, x := range batch {
@@ -292,7 +292,7 @@ func (u *unit) askTwice(batch []work, first []loop.Decision) {
 	a, errA := inBytes(first)
 	b, errB := inBytes(second)
 	if errA != nil || errB != nil || !bytes.Equal(a, b) {
-		u.p.w.fail("%s decided differently on the same view about %s: %v %v\n%s\n%s", u.spec.Name, batch[0].key, errA, errB, a, b)
+		u.p.w.fail(Pure, "%s decided differently on the same view about %s: %v %v\n%s\n%s", u.spec.Name, batch[0].key, errA, errB, a, b)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/memlog"
-	"github.com/orlog-io/orlog/services/loop"
 	"github.com/orlog-io/orlog/services/reconcilers"
 	"github.com/orlog-io/orlog/services/scheduler"
 )
@@ -19,6 +18,8 @@ type Options struct {
 	Seed uint64
 	// Plan says what happens; nil: PlanOf(Seed).
 	Plan *Plan
+	// Bugs are planted by tests, to see that the invariants notice them.
+	Bugs Bugs
 }
 
 // Report is what a run that violated nothing was like.
@@ -29,24 +30,28 @@ type Report struct {
 	Events, Steps, Decisions int
 	// Virtual is how much time passed inside.
 	Virtual time.Duration
-	// Story is the history as text, a line an event.
-	Story string
 	// Plan is what was to happen.
 	Plan Plan
+
+	story *story
 }
+
+// Story is the history as text, a line an event.
+func (r *Report) Story() string { return r.story.events() }
 
 // Failure is a violated invariant, or a world that did not come to rest.
 type Failure struct {
 	Seed uint64
-	// What is wrong, and after which step.
-	What string
-	Step int
+	// Invariant is what was violated; What is wrong in particular, and after which step.
+	Invariant Invariant
+	What      string
+	Step      int
 	// Tail is the newest part of the history, of faults and of decisions that failed.
 	Tail string
 }
 
 func (f *Failure) Error() string {
-	return fmt.Sprintf("seed %d, step %d: %s\nthe end of the history:\n%s\nreplay: go test ./services/sim -run TestSeeds -seed=%d", f.Seed, f.Step, f.What, f.Tail, f.Seed)
+	return fmt.Sprintf("seed %d, step %d: %s: %s\nthe end of the history:\n%s\nreplay: go test ./services/sim -run TestSeeds -seed=%d", f.Seed, f.Step, f.Invariant, f.What, f.Tail, f.Seed)
 }
 
 // action is one step that could be taken.
@@ -56,6 +61,7 @@ type action func()
 type world struct {
 	seed  uint64
 	plan  Plan
+	bugs  Bugs
 	rng   *rand.Rand
 	clock clock
 
@@ -80,7 +86,7 @@ func Run(o Options) (*Report, error) {
 		p := PlanOf(o.Seed)
 		plan = &p
 	}
-	w := newWorld(o.Seed, *plan)
+	w := newWorld(o, *plan)
 	defer w.close()
 	w.run()
 	if w.failure != nil {
@@ -88,11 +94,11 @@ func Run(o Options) (*Report, error) {
 	}
 	sum := w.heartbeats.sum.Sum(w.record.sum.Sum(nil))
 	return &Report{Hash: hex.EncodeToString(sum), Events: len(w.record.events), Steps: w.steps, Decisions: w.decisions,
-		Virtual: w.clock.now.Sub(epoch), Story: w.story.events(), Plan: w.plan}, nil
+		Virtual: w.clock.now.Sub(epoch), Plan: w.plan, story: w.story}, nil
 }
 
-func newWorld(seed uint64, plan Plan) *world {
-	w := &world{seed: seed, plan: plan, rng: rand.New(rand.NewPCG(seed, 0x0710c)), clock: clock{now: epoch}}
+func newWorld(o Options, plan Plan) *world {
+	w := &world{seed: o.Seed, plan: plan, bugs: o.Bugs, rng: rand.New(rand.NewPCG(o.Seed, 0x0710c)), clock: clock{now: epoch}}
 	now := func() time.Time { return w.clock.now }
 	w.record, w.heartbeats = newRecord(memlog.NewWithClock(now)), newRecord(memlog.NewWithClock(now))
 	w.story = newStory(w)
@@ -140,7 +146,7 @@ func (w *world) run() {
 			w.expectEnd()
 			return
 		case w.clock.now.After(over.Add(longest)) || w.steps > maxSteps:
-			w.fail("the world does not come to rest: %s", w.unrest())
+			w.fail(Converges, "the world does not come to rest: %s", w.unrest())
 		}
 	}
 }
@@ -183,75 +189,10 @@ func (w *world) append(r *record, entries ...events.Entry) ([]events.Sequence, e
 	return seqs, err
 }
 
-// request performs a reconciler's effects through the gateway.
-func (w *world) request(u *unit, effects []loop.Effect, causes []events.Cause) []loop.Result {
-	out := make([]loop.Result, len(effects))
-	for i, e := range effects {
-		if err := w.faults.beforeRequest(); err != nil {
-			out[i].Err = err
-			continue
-		}
-		seq, err := w.api.perform(request{Effect: e, actor: u.spec.Identity.User, cause: causes[i]})
-		if err == nil {
-			err = w.faults.afterRequest()
-		}
-		if err = outcome(e.Verb, err); err != nil {
-			out[i].Err = err
-		} else {
-			out[i].Sequence = seq
-		}
-	}
-	return out
-}
-
-// appendBindings performs the scheduler's effects as loop.Append does.
-func (w *world) appendBindings(u *unit, effects []loop.Effect, causes []events.Cause) []loop.Result {
-	out := make([]loop.Result, len(effects))
-	entry := func(i int) events.Entry {
-		w.uids++
-		e := *effects[i].Entry
-		e.Event.ID, e.Event.Source, e.Event.Actor, e.Event.Time = fmt.Sprintf("scheduler-%d", w.uids), "scheduler", u.spec.Identity.User, w.clock.now
-		e.Event.Cause, e.Event.Correlation, e.Event.Reason = causes[i].Sequence, causes[i].Correlation, effects[i].Reason
-		return e
-	}
-	if len(effects) > 1 {
-		var entries []events.Entry
-		for i := range effects {
-			entries = append(entries, entry(i))
-		}
-		seqs, err := w.appendRetrying(entries...)
-		if err == nil || isUnavailable(err) {
-			for i := range out {
-				if out[i].Err = err; err == nil {
-					out[i].Sequence = seqs[i]
-				}
-			}
-			return out
-		}
-	}
-	for i := range effects {
-		seqs, err := w.appendRetrying(entry(i))
-		if out[i].Err = err; err == nil {
-			out[i].Sequence = seqs[0]
-		}
-	}
-	return out
-}
-
-// appendRetrying retries what may or may not have happened, as loop.Append does.
-func (w *world) appendRetrying(entries ...events.Entry) (seqs []events.Sequence, err error) {
-	for range 5 {
-		if seqs, err = w.append(w.record, entries...); !isUnavailable(err) {
-			break
-		}
-	}
-	return seqs, err
-}
-
 // fail ends the run with the first thing that is wrong.
-func (w *world) fail(format string, args ...any) {
+func (w *world) fail(invariant Invariant, format string, args ...any) {
 	if w.failure == nil {
-		w.failure = &Failure{Seed: w.seed, What: fmt.Sprintf(format, args...), Step: w.steps, Tail: w.story.tail()}
+		w.failure = &Failure{Seed: w.seed, Invariant: invariant, What: fmt.Sprintf(format, args...), Step: w.steps, Tail: w.story.tail()}
 	}
 }
 

@@ -3,7 +3,8 @@
 //	tail-go [URL [CREDENTIALS]]
 //
 // URL is that of the log (default: NATS_URL, or this machine's), CREDENTIALS the file that orlogd wrote for
-// integrators (default: NATS_CREDENTIALS, or none).
+// integrators, or orlog auth integrator (default: NATS_CREDENTIALS, or none). It holds the key and, beside it, the
+// authority that the server's certificate is checked against.
 package main
 
 import (
@@ -22,7 +23,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	args := append(os.Args[1:], "", "")
-	if err := tail(ctx, cmp.Or(args[0], os.Getenv("NATS_URL"), nats.DefaultURL), cmp.Or(args[1], os.Getenv("NATS_CREDENTIALS"))); err != nil {
+	if err := tail(ctx, cmp.Or(args[0], os.Getenv("NATS_URL"), "tls://127.0.0.1:4222"), cmp.Or(args[1], os.Getenv("NATS_CREDENTIALS"))); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -35,7 +36,7 @@ func tail(ctx context.Context, url, credentials string) error {
 		if err != nil {
 			return err
 		}
-		options = append(options, key)
+		options = append(options, key, nats.RootCAs(credentials))
 	}
 	nc, err := nats.Connect(url, options...)
 	if err != nil {

@@ -218,7 +218,7 @@ func (r *Record) Nudge(now time.Time) bool {
 		}
 	}
 	hurry(r.Trouble)
-	for _, c := range r.Containers {
+	for _, c := range r.Containers { // order does not matter: each has its own trouble
 		if c.Trouble != nil && c.Trouble.Reason == ReasonConfigError {
 			hurry(c.Trouble)
 		}

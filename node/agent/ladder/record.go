@@ -114,7 +114,7 @@ type Container struct {
 	Kill *Kill `json:"kill,omitempty"`
 }
 
-// Running: an attempt was started and is not known to have ended.
+// Running says that an attempt was started and is not known to have ended.
 func (c *Container) Running() bool { return c.ID != "" && c.Exit == nil }
 
 // Exit is how an attempt ended.

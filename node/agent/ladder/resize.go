@@ -98,7 +98,7 @@ func (s Situation) adapt(c *v1.Container, rec *Container) (brought, bool) {
 
 // allocated notes what the node has set aside for each container.
 func (r *Record) allocated(a map[string]v1.ResourceRequirements) {
-	for name, res := range a {
+	for name, res := range a { // order does not matter: each name is another container
 		r.Container(name).Allocated = res.DeepCopy()
 	}
 }

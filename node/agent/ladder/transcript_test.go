@@ -240,8 +240,6 @@ func (st *stage) outcome(step Step) Outcome {
 			o.Instance = &in
 		}
 	case Term, KillNow: // the test says when it exits
-	case PostStart:
-		step.Grace = 30 * time.Second
 	}
 	return o
 }

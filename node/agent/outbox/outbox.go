@@ -29,8 +29,10 @@ type Report struct {
 	// Cause and Correlation name the desired event that led here; 0: the report starts a chain.
 	Cause       events.Sequence `json:"cause,omitempty"`
 	Correlation events.Sequence `json:"correlation,omitempty"`
-	Reason      string          `json:"reason,omitempty"`
-	Time        time.Time       `json:"time"`
+	// TraceParent is the cause's trace, "" where it belongs to none.
+	TraceParent string    `json:"traceParent,omitempty"`
+	Reason      string    `json:"reason,omitempty"`
+	Time        time.Time `json:"time"`
 	// Hold is how long the report may wait for a newer one to take its place.
 	Hold time.Duration `json:"-"`
 
@@ -74,6 +76,8 @@ type queue struct {
 type Stats struct {
 	Appended, Superseded, Conflicts, Retries, Dropped uint64
 	Pending                                           int
+	// Oldest is when the oldest report that waits was made; zero where none waits.
+	Oldest time.Time
 }
 
 // Open reads the journal in o.Dir, making the folder where it is missing.
@@ -175,6 +179,9 @@ func (b *Outbox) Stats() Stats {
 	s := b.stats
 	for _, q := range b.queues {
 		s.Pending += len(q.reports)
+		if len(q.reports) > 0 && (s.Oldest.IsZero() || q.reports[0].Time.Before(s.Oldest)) {
+			s.Oldest = q.reports[0].Time
+		}
 	}
 	return s
 }

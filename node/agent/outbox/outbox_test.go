@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -42,7 +41,7 @@ func (d *desk) start() {
 	d.Helper()
 	var err error
 	d.box, err = Open(Options{Dir: d.dir, Log: d.log, State: func(k events.Key) (events.State, error) { return d.state(k), nil }, Node: "n1", Source: "agent/n1", Actor: "system:node:n1",
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 		Merge: func(_ events.Key, status, current json.RawMessage) (json.RawMessage, error) {
 			var s, c map[string]any
 			if err := errors.Join(json.Unmarshal(status, &s), json.Unmarshal(current, &c)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"reflect"
 	"time"
@@ -57,7 +58,7 @@ func (b *Outbox) drain(ctx context.Context, key events.Key) error {
 			sleep(ctx, rand.N(5*time.Millisecond))
 		default:
 			b.count(func(s *Stats) { s.Retries++ })
-			b.o.Logger.Warn("report waits for the log", "object", key.String(), "type", r.Type, "pause", pause, "err", err)
+			b.o.Logger.Warn("report waits for the log", r.attrs(), "pause", pause, events.LogError, err)
 			sleep(ctx, pause/2+rand.N(pause/2))
 			pause = min(2*pause, longPause)
 		}
@@ -147,6 +148,9 @@ func (b *Outbox) send(ctx context.Context, key events.Key, r Report) (done bool,
 	case err == nil:
 		b.moved(key, seqs[0], status)
 		b.count(func(s *Stats) { s.Appended++ })
+		if b.o.Logger.Enabled(ctx, slog.LevelDebug) {
+			b.o.Logger.Debug("reported", r.attrs(), events.LogSequence, seqs[0])
+		}
 		return true, nil
 	case errors.Is(err, events.ErrConflict):
 		return b.conflict(ctx, key, r, event.Subject, err)
@@ -156,9 +160,14 @@ func (b *Outbox) send(ctx context.Context, key events.Key, r Report) (done bool,
 	return false, err
 }
 
+// attrs describe the report in a log line, as an event that has no sequence yet.
+func (r Report) attrs() slog.Attr {
+	return events.Event{Subject: events.Subject{Key: r.Key}, Type: r.Type, Cause: r.Cause, Correlation: r.Correlation, TraceParent: r.TraceParent}.LogAttrs()
+}
+
 // drop gives up a report that can never be appended. That is a bug: it is logged and counted.
 func (b *Outbox) drop(r Report, err error) (bool, error) {
-	b.o.Logger.Error("report dropped: the log can never accept it", "object", r.Key.String(), "type", r.Type, "id", r.ID, "err", err)
+	b.o.Logger.Error("report dropped: the log can never accept it", r.attrs(), "id", r.ID, events.LogError, err)
 	b.count(func(s *Stats) { s.Dropped++ })
 	return true, nil
 }
@@ -212,7 +221,7 @@ func (b *Outbox) event(key events.Key, r Report, current json.RawMessage) (event
 	return events.Event{
 		ID: r.ID, Subject: events.Subject{Class: events.Observed, Key: key, Node: b.o.Node},
 		Type: r.Type, Source: b.o.Source, Actor: b.o.Actor, Time: r.Time,
-		Cause: r.Cause, Correlation: r.Correlation, Reason: r.Reason, UID: r.UID,
+		Cause: r.Cause, Correlation: r.Correlation, TraceParent: r.TraceParent, Reason: r.Reason, UID: r.UID,
 		Object: object, Changes: events.EncodeChanges(changes),
 	}, status, nil
 }

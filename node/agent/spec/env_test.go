@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -66,7 +67,7 @@ func TestEnv(t *testing.T) {
 			got := strings.Join(Strings(nil, env), " ")
 			if err != nil {
 				got = "!" + err.Error()
-				if _, ok := err.(*ConfigError); !ok {
+				if _, ok := errors.AsType[*ConfigError](err); !ok {
 					t.Errorf("%T is no ConfigError", err)
 				}
 			}

@@ -85,9 +85,11 @@ func (s *store) append(ctx context.Context, e events.Event, guard *events.Expect
 
 // settle waits until the projection has folded an event that was appended, so that its writer reads it. The
 // write has happened: where waiting fails, it has happened none the less.
-func (s *store) settle(ctx context.Context, seq events.Sequence) {
+func (s *store) settle(ctx context.Context, k events.Key, seq events.Sequence) {
 	if err := s.waitFor(ctx, seq); err != nil && ctx.Err() == nil {
-		s.logger.Warn("a write succeeded, but the projection has not caught up with it", "sequence", seq, "error", err)
+		a, _ := AttributionFrom(ctx)
+		why := events.Cause{Sequence: a.Cause, Correlation: a.Correlation, TraceParent: a.TraceParent}
+		s.logger.Warn("a write succeeded, but the projection has not caught up with it", why.LogAttrs(k), events.LogSequence, seq, events.LogError, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,7 +25,7 @@ func (progressSupported) Supports(apistorage.Feature) bool { return true }
 
 func TestMain(m *testing.M) {
 	etcdfeature.DefaultFeatureSupportChecker = progressSupported{etcdfeature.DefaultFeatureSupportChecker}
-	m.Run()
+	goleak.VerifyTestMain(m)
 }
 
 // cached puts upstream's watch cache before a store, as the gateway does.

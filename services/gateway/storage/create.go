@@ -32,7 +32,7 @@ func (s *store) Create(ctx context.Context, key string, obj, out runtime.Object,
 	if err != nil {
 		return err
 	}
-	s.settle(ctx, seq)
+	s.settle(ctx, k, seq)
 	s.expire(k, seq, ttl)
 	if out == nil {
 		return nil

@@ -46,7 +46,7 @@ func (s *store) Delete(ctx context.Context, key string, out runtime.Object, pre 
 		var seq events.Sequence
 		seq, err = s.appendDeletion(ctx, cur.state, cur.doc, prepared)
 		if err == nil {
-			s.settle(ctx, seq)
+			s.settle(ctx, k, seq)
 			return s.decode(cur.state.Object, out, seq)
 		}
 		if !errors.Is(err, errConflict) {

@@ -139,7 +139,7 @@ func (s *store) endOne(ctx context.Context, d deadline) {
 	if err == nil || err == errConflict || ctx.Err() != nil { // a conflict: somebody wrote or deleted it meanwhile
 		return
 	}
-	s.logger.Warn("an expired object could not be deleted, trying again", "key", d.key.String(), "after", expiryRetry, "error", err)
+	s.logger.Warn("an expired object could not be deleted, trying again", events.LogObject, d.key.String(), "after", expiryRetry, events.LogError, err)
 	d.when = time.Now().Add(expiryRetry)
 	s.expiry.mu.Lock()
 	defer s.expiry.mu.Unlock()

@@ -136,7 +136,7 @@ func (u *update) written(ctx context.Context, cur *current, out runtime.Object, 
 	if err != nil {
 		return false, err
 	}
-	u.s.settle(ctx, seq)
+	u.s.settle(ctx, cur.state.Key, seq)
 	if ttl != nil {
 		u.s.expire(u.key, seq, *ttl)
 	}

@@ -50,7 +50,9 @@ var turns = map[string][]turn{
 	"nodes":            {{"Ready", "ready", "not-ready", "unreachable"}},
 	"deployments.apps": {{"Available", "available", "unavailable", ""}},
 	"jobs.batch":       {{"Complete", "completed", "", ""}, {"Failed", "failed", "", ""}, {"Suspended", "suspended", "resumed", ""}},
-	"certificatesigningrequests.certificates.k8s.io": {{"Approved", "approved", "", ""}, {"Denied", "denied", "", ""}, {"Failed", "failed", "", ""}},
+	"certificatesigningrequests.certificates.k8s.io": {
+		{"Revoked", "revoked", "", ""}, {"Approved", "approved", "", ""}, {"Denied", "denied", "", ""}, {"Failed", "failed", "", ""}, {"InForce", "let-in", "turned-away", ""},
+	},
 	"customresourcedefinitions.apiextensions.k8s.io": {{"Established", "established", "", ""}, {"Terminating", "terminating", "", ""}},
 	"apiservices.apiregistration.k8s.io":             {{"Available", "available", "unavailable", ""}},
 	"horizontalpodautoscalers.autoscaling":           {{"ScalingLimited", "limited", "unlimited", ""}},

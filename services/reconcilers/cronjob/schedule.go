@@ -54,7 +54,7 @@ func (c clock) due(since, now time.Time) time.Time {
 	}
 	// Whole gaps keep an @every schedule in step. Where gaps differ the jump may land short of now, or past the
 	// newest time: go back until it does not.
-	from := first.Add((now.Sub(first)/gap - 1) * gap)
+	from := first.Add(now.Sub(first).Truncate(gap) - gap)
 	newest := first
 	for t := c.after(from); !t.IsZero() && !t.After(now); t = c.after(t) {
 		newest = t

@@ -14,7 +14,7 @@ func (r *round) policy(p *corev1.Pod) batchv1.PodFailurePolicyAction {
 		return ""
 	}
 	for i, rule := range r.job.Spec.PodFailurePolicy.Rules {
-		why := ""
+		var why string
 		if rule.OnExitCodes != nil {
 			why = exitMatches(rule.OnExitCodes, p)
 		} else {

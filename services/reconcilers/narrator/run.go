@@ -39,6 +39,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock (nil: time.Now).
 	Now func() time.Time
+	// Place is told how far the narrator has come; nil: nobody asks.
+	Place *Place
 }
 
 // narrator is Run at work, in one goroutine.
@@ -94,7 +96,7 @@ func (n *narrator) run(ctx context.Context) error {
 		if n.next > from {
 			wait = firstRestart
 		}
-		n.Logger.Warn("narration stopped, going on later", "after", wait, "err", err)
+		n.Logger.Warn("narration stopped, going on later", events.LogSequence, n.next, "after", wait, events.LogError, err)
 		if err := pause(ctx, wait); err != nil {
 			return err
 		}
@@ -199,11 +201,13 @@ func (n *narrator) follow(ctx context.Context) error {
 	}
 	defer sub.Close()
 	for {
+		n.Place.reads(n.next)
 		got, err := sub.Next(ctx)
 		if err != nil {
 			return err
 		}
 		for _, e := range got {
+			n.Place.tells(e.Sequence)
 			if err := n.tell(ctx, e); err != nil {
 				return err
 			}
@@ -216,7 +220,7 @@ func (n *narrator) follow(ctx context.Context) error {
 func (n *narrator) tell(ctx context.Context, e events.Event) error {
 	told, err := Narrate(e)
 	if err != nil {
-		n.Logger.Error("an event of the log cannot be told", "sequence", e.Sequence, "type", e.Type, "err", err)
+		n.Logger.Error("an event of the log cannot be told", e.LogAttrs(), events.LogError, err)
 		return nil
 	}
 	if len(told) == 0 {
@@ -302,10 +306,10 @@ func (n *narrator) perform(ctx context.Context, p loop.Performer, e loop.Effect,
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
 		case errors.Is(err, events.ErrInvalid), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), try >= attempts && !gone:
-			n.Logger.Warn("an Event could not be written and is left out", "event", e.Key.String(), "sequence", why.Sequence, "err", err)
+			n.Logger.Warn("an Event could not be written and is left out", why.LogAttrs(e.Key), events.LogError, err)
 			return 0, nil
 		}
-		n.Logger.Log(ctx, level(try), "will write an Event again", "event", e.Key.String(), "after", wait, "err", err)
+		n.Logger.Log(ctx, level(try), "will write an Event again", why.LogAttrs(e.Key), "after", wait, events.LogError, err)
 		if err := pause(ctx, wait); err != nil {
 			return 0, err
 		}

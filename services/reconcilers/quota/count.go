@@ -52,7 +52,7 @@ func count(v *loop.View, q *corev1.ResourceQuota, now time.Time) (corev1.Resourc
 		}
 	}
 	charge := func(use corev1.ResourceList) {
-		for name, n := range use {
+		for name, n := range use { // order does not matter: each name has its own sum
 			if sum, limited := used[name]; limited {
 				sum.Add(n)
 				used[name] = sum
@@ -61,7 +61,7 @@ func count(v *loop.View, q *corev1.ResourceQuota, now time.Time) (corev1.Resourc
 	}
 	var soon time.Duration
 	scoped := scopesOf(q)
-	for r := range wanted { // sums do not depend on the order
+	for r := range wanted { // order does not matter: these are sums
 		if r.Group == "" && r.Resource == "pods" {
 			for _, p := range loop.Pods.List(v, q.Namespace) {
 				if !inScopes(p, scoped) {

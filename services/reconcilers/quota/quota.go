@@ -52,7 +52,7 @@ func givenBack(v *loop.View, c loop.Change) []events.Key {
 	}
 	var out []events.Key
 	for _, q := range loop.Quotas.List(v, key.Namespace) {
-		for name := range q.Spec.Hard {
+		for name := range q.Spec.Hard { // order does not matter: one name is as good as another
 			if counted, ok := countedBy(name); ok && counted.Group == key.Group && counted.Resource == key.Resource {
 				out = append(out, loop.Quotas.KeyOf(q))
 				break
@@ -100,7 +100,7 @@ func (Reconciler) Decide(v *loop.View, key events.Key, now time.Time) (d loop.De
 	if q.Status.Used != nil && equality.Semantic.DeepEqual(q.Spec.Hard, q.Status.Hard) && equality.Semantic.DeepEqual(q.Status.Used, used) {
 		return d
 	}
-	for name, n := range used {
+	for name, n := range used { // order does not matter: the shortest wait counts
 		if was, known := q.Status.Used[name]; known && n.Cmp(was) < 0 {
 			d.AgainIn(recheck)
 		}

@@ -85,7 +85,7 @@ func (s Set) report(d *loop.Decision, status appsv1.ReplicaSetStatus, work []loo
 	d.Refused = func(err error) []loop.Effect {
 		worse := status
 		if len(better.Conditions) == len(status.Conditions) { // it has not been said yet
-			worse.Conditions = append(better.Conditions, appsv1.ReplicaSetCondition{Type: appsv1.ReplicaSetReplicaFailure, Status: corev1.ConditionTrue,
+			worse.Conditions = append(slices.Clone(better.Conditions), appsv1.ReplicaSetCondition{Type: appsv1.ReplicaSetReplicaFailure, Status: corev1.ConditionTrue,
 				Reason: reason, Message: wordsOf(err), LastTransitionTime: metav1.NewTime(now)})
 		}
 		if e, same := s.Report(worse); !same {

@@ -104,6 +104,20 @@ func (e Event) Validate() error {
 	if err := e.Subject.Validate(); err != nil {
 		return err
 	}
+	if err := e.checkAttributes(); err != nil {
+		return err
+	}
+	if len(e.Object) == 0 || e.Object[0] != '{' || !json.Valid(e.Object) {
+		return invalidf("event %s about %s: object must be a JSON object", e.Type, e.Subject.Key)
+	}
+	if len(e.Changes) > 0 && (e.Changes[0] != '[' || !json.Valid(e.Changes)) {
+		return invalidf("event %s about %s: changes must be a JSON array", e.Type, e.Subject.Key)
+	}
+	return nil
+}
+
+// checkAttributes is the part of Validate that is about what comes in headers.
+func (e Event) checkAttributes() error {
 	rest, ok := strings.CutPrefix(e.Type, TypePrefix)
 	if kind, verb, two := strings.Cut(rest, "."); !ok || !two || kind == "" || verb == "" || strings.Contains(verb, ".") {
 		return invalidf("event about %s: type %q: want %s<kind>.<verb>", e.Subject.Key, e.Type, TypePrefix)
@@ -115,12 +129,6 @@ func (e Event) Validate() error {
 	}
 	if e.Time.IsZero() {
 		return invalidf("event %s about %s: time is required", e.Type, e.Subject.Key)
-	}
-	if len(e.Object) == 0 || e.Object[0] != '{' || !json.Valid(e.Object) {
-		return invalidf("event %s about %s: object must be a JSON object", e.Type, e.Subject.Key)
-	}
-	if len(e.Changes) > 0 && (e.Changes[0] != '[' || !json.Valid(e.Changes)) {
-		return invalidf("event %s about %s: changes must be a JSON array", e.Type, e.Subject.Key)
 	}
 	return nil
 }

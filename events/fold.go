@@ -32,7 +32,8 @@ func (s State) Newest() Sequence { return max(s.Desired, s.Observed) }
 
 // Fold applies one event about an object to the object's state. It is pure and total: every event gives a
 // state, and the same events always give the same one. changed is false where the event has no effect but to
-// move Desired or Observed (a report about an object that is gone or was replaced).
+// move Desired or Observed (a report about an object that is gone or was replaced, or what is no event: see
+// [Read]).
 //
 // A desired event replaces the object; where it carries no status, the previous status stays. An observed
 // event replaces the status if its uid is the living object's. A deletion leaves a tombstone with the last
@@ -42,10 +43,10 @@ func Fold(prev State, e Event) (next State, changed bool) {
 	next.Key = e.Subject.Key
 	if e.Subject.Class == Observed {
 		next.Observed = e.Sequence
-		if !prev.Exists() || prev.UID != e.UID {
+		if !prev.Exists() || prev.UID != e.UID || e.Rejected() {
 			return next, false
 		}
-		obj, ok := withStatus(prev.Object, e.Object)
+		obj, ok := withStatus(prev.Object, e.Object, e.Subject.Node != "")
 		if !ok {
 			return next, false
 		}
@@ -53,6 +54,9 @@ func Fold(prev State, e Event) (next State, changed bool) {
 		return next, true
 	}
 	next.Desired = e.Sequence
+	if e.Rejected() {
+		return next, false
+	}
 	if e.IsDeletion() {
 		if !prev.Exists() {
 			return next, false
@@ -76,12 +80,13 @@ func Fold(prev State, e Event) (next State, changed bool) {
 
 var null = []byte("null")
 
-// withStatus is obj with the status, and its managed fields, of report.
-func withStatus(obj, report json.RawMessage) (json.RawMessage, bool) {
+// withStatus is obj with the status, and its managed fields, of report. A node's own report, which no API server
+// has checked, must have an object for a status.
+func withStatus(obj, report json.RawMessage, fromNode bool) (json.RawMessage, bool) {
 	_, o := parse(obj)
 	_, r := parse(report)
 	status := r.get("status")
-	if o == nil || status == nil {
+	if o == nil || status == nil || fromNode && status[0] != '{' && !bytes.Equal(status, null) {
 		return nil, false
 	}
 	if bytes.Equal(status, null) {

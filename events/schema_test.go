@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"io/fs"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"sigs.k8s.io/yaml"
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/schemas"
@@ -134,6 +137,49 @@ func TestSchemaRefuses(t *testing.T) {
 		}
 		if validate(s, b) == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestAsyncAPIHeaders: the AsyncAPI document describes exactly the headers that an event is encoded to.
+func TestAsyncAPIHeaders(t *testing.T) {
+	var doc struct {
+		Components struct {
+			Messages map[string]struct {
+				Headers struct {
+					Required   []string
+					Properties map[string]any
+				}
+			}
+		}
+	}
+	if err := yaml.Unmarshal(schemas.AsyncAPI(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	described := doc.Components.Messages["event"].Headers
+	least := events.Event{ID: "i", Subject: events.Subject{Class: events.Desired, Key: events.Key{Resource: "nodes", Name: "n"}},
+		Type: "io.orlog.node.created", Source: "gateway", Actor: "a", UID: "u", Time: time.Unix(1, 0), Object: []byte(`{}`)}
+	most := least
+	most.OnBehalfOf, most.Cause, most.Correlation, most.Reason, most.TraceParent = "b", 2, 1, "because", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	// What the log's transport adds to an append: see events/jetstream.
+	transport := []string{"Nats-Msg-Id", "Nats-Expected-Last-Subject-Sequence", "Nats-Expected-Last-Subject-Sequence-Subject"}
+	for name, c := range map[string]struct {
+		event     events.Event
+		transport []string
+		described []string
+	}{
+		"required": {least, transport[:1], described.Required},
+		"all":      {most, transport, slices.Collect(maps.Keys(described.Properties))},
+	} {
+		w, err := events.Encode(c.event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written := append(slices.Collect(maps.Keys(w.Header)), c.transport...)
+		slices.Sort(written)
+		slices.Sort(c.described)
+		if !slices.Equal(written, c.described) {
+			t.Errorf("%s headers: written %v, described %v", name, written, c.described)
 		}
 	}
 }

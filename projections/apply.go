@@ -106,6 +106,9 @@ func (t *tx) take(e *events.Event) error {
 		return fmt.Errorf("event %d comes after event %d in one batch: %w", e.Sequence, t.position, events.ErrInvalid)
 	}
 	t.position, t.newest = e.Sequence, e.ID
+	if e.Rejected() {
+		t.s.o.Logger.Warn("what stands on the log is no event: it has no effect", "sequence", e.Sequence, "subject", e.Subject.String(), "from", e.Actor, "reason", e.Reason)
+	}
 	if e.Stored.After(t.asOf) {
 		t.asOf = e.Stored
 	}

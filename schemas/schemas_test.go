@@ -2,10 +2,12 @@ package schemas_test
 
 import (
 	"encoding/json"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"sigs.k8s.io/yaml"
 
 	"github.com/orlog-io/orlog/schemas"
@@ -73,5 +75,66 @@ func TestEventSchemaIsItself(t *testing.T) {
 	}
 	if doc.ID != schemas.EventID || doc.Schema != "https://json-schema.org/draft/2020-12/schema" {
 		t.Errorf("got %+v", doc)
+	}
+}
+
+// TestAsyncAPIRules holds the document against AsyncAPI 3.0's own JSON Schema, which deploy/checks/asyncapi fetches.
+func TestAsyncAPIRules(t *testing.T) {
+	path := os.Getenv("ORLOG_ASYNCAPI_SCHEMA")
+	if path == "" {
+		t.Skip("ORLOG_ASYNCAPI_SCHEMA does not name AsyncAPI's schema: run deploy/checks/asyncapi")
+	}
+	rules, err := jsonschema.NewCompiler().Compile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	if err := yaml.Unmarshal(schemas.AsyncAPI(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	if err := rules.Validate(doc); err != nil {
+		t.Error(err)
+	}
+	delete(doc["channels"].(map[string]any)["desired"].(map[string]any), "address")
+	doc["channels"].(map[string]any)["desired"].(map[string]any)["adress"] = "x"
+	if rules.Validate(doc) == nil {
+		t.Error("a misspelt field was accepted")
+	}
+}
+
+// TestAsyncAPISaysWhoMay: every operation is on a channel, and says who may do it.
+func TestAsyncAPISaysWhoMay(t *testing.T) {
+	var doc struct {
+		Channels   map[string]any
+		Operations map[string]struct {
+			Action   string
+			Channel  map[string]string
+			Security []map[string]string
+		}
+		Components struct{ SecuritySchemes map[string]any }
+	}
+	if err := yaml.Unmarshal(schemas.AsyncAPI(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	done := map[string]bool{}
+	used := map[string]bool{}
+	for name, o := range doc.Operations {
+		if o.Action != "send" && o.Action != "receive" || len(o.Security) == 0 {
+			t.Errorf("operation %s: action %q, security %v", name, o.Action, o.Security)
+		}
+		done[o.Channel["$ref"]+" "+o.Action] = true
+		for _, s := range o.Security {
+			used[s["$ref"]] = true
+		}
+	}
+	for name := range doc.Channels {
+		if !done["#/channels/"+name+" receive"] || name != "live" && !done["#/channels/"+name+" send"] {
+			t.Errorf("channel %s: nothing says how it is read or written", name)
+		}
+	}
+	for name := range doc.Components.SecuritySchemes {
+		if !used["#/components/securitySchemes/"+name] {
+			t.Errorf("security scheme %s is used by no operation", name)
+		}
 	}
 }

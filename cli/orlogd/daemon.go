@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -36,13 +37,21 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 	}
 	defer seen.close()
 
-	stores, err := openStores(o.dataDir, logger)
+	stores, err := openStores(o, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stores.close()) }()
 
-	logs, err := openLogs(ctx, o, stores.newest(), seen, logger)
+	signer, err := notary.Open(notary.Options{Dir: filepath.Join(o.dataDir, "notary"), Origin: "orlog/" + o.clusterName, Logger: logger, Registry: seen.registry})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, signer.Close()) }()
+
+	// What has been folded or signed here must be on the log: before the log is opened, as that might create it.
+	checkpoint, _ := signer.Checkpoint()
+	logs, err := openLogs(ctx, o, max(stores.newest(), checkpoint.Size), seen, logger)
 	if err != nil {
 		return err
 	}
@@ -52,12 +61,6 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 			return err
 		}
 	}
-
-	signer, err := notary.Open(notary.Options{Dir: filepath.Join(o.dataDir, "notary"), Origin: "orlog/" + o.clusterName, Logger: logger, Registry: seen.registry})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, signer.Close()) }()
 	if err := signer.CheckLog(ctx, logs.log); err != nil {
 		return err
 	}
@@ -131,6 +134,9 @@ func startServices(g *errgroup.Group, ctx context.Context, o options, stores *st
 		if door != nil {
 			g.Go(func() error { return door.run(ctx, gw.LoopbackConfig()) })
 		}
+		if o.gatewayOnly {
+			return nil
+		}
 		g.Go(func() error {
 			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Logger: logger,
 				Registry: seen.registry, Tracer: seen.tracer})
@@ -175,12 +181,13 @@ func lockDataDir(dir string) (unlock func() error, err error) {
 	return f.Close, nil // closing gives the lock back
 }
 
-// stores are the projections of this process: one a service, because nobody reads through anybody else.
+// stores are the projections of this process: one a service, because nobody reads through anybody else. Those of
+// services that do not run here are nil.
 type stores struct {
 	gateway, scheduler, reconcilers, volatile *projections.Store
 }
 
-func openStores(dataDir string, logger *slog.Logger) (*stores, error) {
+func openStores(o options, logger *slog.Logger) (*stores, error) {
 	s := &stores{}
 	for _, p := range []struct {
 		to      **projections.Store
@@ -192,8 +199,11 @@ func openStores(dataDir string, logger *slog.Logger) (*stores, error) {
 		{&s.reconcilers, "reconcilers", projections.Options{CacheBytes: 8 << 20, MemTableBytes: 4 << 20}},
 		{&s.volatile, "volatile", projections.Options{CacheBytes: 2 << 20, MemTableBytes: 2 << 20}},
 	} {
+		if o.gatewayOnly && (p.to == &s.scheduler || p.to == &s.reconcilers) {
+			continue
+		}
 		p.options.Logger = logger
-		opened, err := projections.Open(filepath.Join(dataDir, "projections", p.name), p.options)
+		opened, err := projections.Open(filepath.Join(o.dataDir, "projections", p.name), p.options)
 		if err != nil {
 			return nil, errors.Join(err, s.close())
 		}
@@ -203,7 +213,7 @@ func openStores(dataDir string, logger *slog.Logger) (*stores, error) {
 }
 
 func (s *stores) durable() []*projections.Store {
-	return []*projections.Store{s.gateway, s.scheduler, s.reconcilers}
+	return slices.DeleteFunc([]*projections.Store{s.gateway, s.scheduler, s.reconcilers}, func(p *projections.Store) bool { return p == nil })
 }
 
 // newest is the highest sequence that any projection of the log has seen.

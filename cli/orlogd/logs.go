@@ -28,7 +28,7 @@ type logs struct {
 }
 
 // openLogs starts the embedded server, or connects to the external one, and opens both streams. newest is
-// what the projections have seen: where that is not 0, a missing or shorter log is a lost one, and refused.
+// what the projections or the notary have seen: where that is not 0, a missing or shorter log is a lost one, and refused.
 func openLogs(ctx context.Context, o options, newest events.Sequence, seen *observation, logger *slog.Logger) (_ *logs, err error) {
 	l := &logs{}
 	defer func() {

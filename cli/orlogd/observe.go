@@ -43,13 +43,18 @@ func observe(ctx context.Context, o options, logger *slog.Logger) (*observation,
 
 // follow measures how far everybody who reads the log is behind it.
 func (s *observation) follow(stores *stores, logs *logs, signer *notary.Notary) error {
-	return s.registry.Register(lag.New(nil,
-		lag.Reader{Name: "gateway", Log: logs.log, Position: stores.gateway.Position},
-		lag.Reader{Name: "scheduler", Log: logs.log, Position: stores.scheduler.Position},
-		lag.Reader{Name: "reconcilers", Log: logs.log, Position: stores.reconcilers.Position},
-		lag.Reader{Name: "narrator", Log: logs.log, Position: func() events.Sequence { return s.telling.Position(stores.reconcilers.Position) }},
-		lag.Reader{Name: "notary", Log: logs.log, Position: func() events.Sequence { c, _ := signer.Checkpoint(); return c.Size }},
-		lag.Reader{Name: "volatile", Log: logs.volatile, Position: stores.volatile.Position}))
+	readers := []lag.Reader{
+		{Name: "gateway", Log: logs.log, Position: stores.gateway.Position},
+		{Name: "notary", Log: logs.log, Position: func() events.Sequence { c, _ := signer.Checkpoint(); return c.Size }},
+		{Name: "volatile", Log: logs.volatile, Position: stores.volatile.Position},
+	}
+	if stores.reconcilers != nil { // not where this is a gateway only
+		readers = append(readers,
+			lag.Reader{Name: "scheduler", Log: logs.log, Position: stores.scheduler.Position},
+			lag.Reader{Name: "reconcilers", Log: logs.log, Position: stores.reconcilers.Position},
+			lag.Reader{Name: "narrator", Log: logs.log, Position: func() events.Sequence { return s.telling.Position(stores.reconcilers.Position) }})
+	}
+	return s.registry.Register(lag.New(nil, readers...))
 }
 
 // serve serves the metrics where --metrics-listen says, until ctx ends.

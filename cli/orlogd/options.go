@@ -33,6 +33,7 @@ type options struct {
 	natsHost         string
 	natsPort         int
 	natsReplicas     int
+	gatewayOnly      bool
 
 	agent *agent.Options // this machine's node agent, in process; nil: none
 
@@ -62,6 +63,7 @@ func addFlags(f *pflag.FlagSet) {
 	f.String("nats-credentials", "", "file with orlogd's credentials for external NATS servers: a .creds file or an nkey's seed")
 	f.String("nats-ca", "", "file with the certificates (PEM) that external NATS servers are checked against (default: those in nats-credentials, else the system's)")
 	f.Int("nats-replicas", 1, "how many NATS servers keep each event; 3 or 5 with an external cluster")
+	f.Bool("gateway-only", false, "serve the Kubernetes API and nothing else, on the log at nats-url; another orlogd there runs the scheduler and the reconcilers")
 	f.Bool("agent", false, "run this machine's node agent in this process, its state in data-dir/node")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
@@ -85,6 +87,7 @@ func readOptions(s *settings.Settings, logger *slog.Logger) (o options, err erro
 		natsURL:          s.String("nats-url"),
 		natsReplicas:     s.Int("nats-replicas"),
 		natsCredentials:  s.String("nats-credentials"),
+		gatewayOnly:      s.Bool("gateway-only"),
 		natsCA:           s.String("nats-ca"),
 	}
 	o.nodeCredentials = cmp.Or(s.String("node-credentials"), filepath.Join(filepath.Dir(o.nodeKubeconfig), "node.nats"))
@@ -94,6 +97,12 @@ func readOptions(s *settings.Settings, logger *slog.Logger) (o options, err erro
 	}
 	if o.natsCredentials != "" && o.natsURL == "" {
 		return o, fmt.Errorf("nats-credentials needs --nats-url: the NATS inside orlogd has credentials of its own making")
+	}
+	if o.gatewayOnly && s.Bool("agent") {
+		return o, fmt.Errorf("gateway-only and agent exclude each other: run orlog-agent beside it")
+	}
+	if o.gatewayOnly && o.natsURL == "" {
+		return o, fmt.Errorf("gateway-only needs --nats-url: a log of its own would have no scheduler and no reconcilers")
 	}
 	if o.dataDir, err = filepath.Abs(o.dataDir); err != nil {
 		return o, fmt.Errorf("data-dir: %w", err)

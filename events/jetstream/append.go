@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -29,13 +30,16 @@ func (l *log) append(ctx context.Context, entries []events.Entry) ([]events.Sequ
 	if err := events.CheckAppend(entries); err != nil {
 		return nil, err
 	}
-	a := &appending{log: l, entries: slices.Clone(entries)}
+	a := &appending{log: l, entries: slices.Clone(entries), began: time.Now()}
 	if err := a.prepare(); err != nil {
 		return nil, err
 	}
 	var seqs []events.Sequence
 	err := l.conn.retry(ctx, func(ctx context.Context, n int) (err error) {
 		if err := l.closed("append"); err != nil {
+			return err
+		}
+		if seqs, err = a.lookUp(ctx); err != nil || seqs != nil {
 			return err
 		}
 		if n == 1 && l.replicas <= 1 { // a replicated stream gathers single appends by itself
@@ -61,6 +65,8 @@ type appending struct {
 	done    chan outcome // of the first attempt
 	// retried: the events may be on the log already, from an earlier attempt or an earlier call.
 	retried bool
+	// began is when the first attempt was made.
+	began time.Time
 	// lost counts the answers that said "duplicate" about events that are not to be found.
 	lost int
 }
@@ -83,6 +89,28 @@ func (a *appending) prepare() error {
 		a.bytes += len(m.Data) + len(e.Event.Reason) + 1024
 	}
 	return nil
+}
+
+// lookUp finds an append that may have succeeded so long ago that the server no longer recognises its message ID,
+// where no guard would refuse it: publishing it again would double it. nil: it is not on the log, or the
+// question does not arise.
+func (a *appending) lookUp(ctx context.Context) ([]events.Sequence, error) {
+	if !a.retried {
+		return nil, nil
+	}
+	oldest := a.began
+	for _, e := range a.entries {
+		if e.Expect != nil && events.Matches(e.Expect.On, e.Event.Subject.String()) {
+			return nil, nil
+		}
+		if e.Event.Time.Before(oldest) {
+			oldest = e.Event.Time // an earlier call may have tried since then
+		}
+	}
+	if time.Since(oldest) < a.log.conn.opts.dedupe/2 {
+		return nil, nil
+	}
+	return a.find(ctx)
 }
 
 // attempt publishes once and makes sense of the answer.

@@ -18,7 +18,8 @@ import (
 // Access says who may use an embedded server, and what for: everybody else is turned away. Keys are the
 // public keys of credentials, see package credential. It may change while the server runs: [Server.SetAccess].
 type Access struct {
-	// Services is the key of the control plane, which may do everything. Required.
+	// Services is the key of the control plane, which may do everything but delete, empty or change a stream.
+	// Required.
 	Services string
 	// Nodes are the keys of the agents, by node name; each of a node's keys will do. An agent may append what
 	// its own node observes and its own lease, take in the streams dialled to its node, and read both logs.
@@ -66,13 +67,19 @@ type userConfig struct {
 }
 
 type permissionsConfig struct {
-	Publish   allowed `json:"publish"`
-	Subscribe allowed `json:"subscribe"`
+	Publish   *permitted `json:"publish,omitempty"`
+	Subscribe *permitted `json:"subscribe,omitempty"`
 }
 
-type allowed struct {
-	Allow []string `json:"allow"`
+type permitted struct {
+	Allow []string `json:"allow,omitempty"`
+	Deny  []string `json:"deny,omitempty"`
 }
+
+// irreversible is what nobody may ask of the server, the control plane included, which has no need to: no bug and no
+// mistake shall cost the log. The stream's own deny_delete and deny_purge do not cover the stream as a whole.
+var irreversible = []string{apiRoot + "STREAM.DELETE.>", apiRoot + "STREAM.PURGE.>", apiRoot + "STREAM.UPDATE.>",
+	apiRoot + "STREAM.RESTORE.>", apiRoot + "STREAM.MSG.DELETE.>"}
 
 type exportConfig struct {
 	Service  string   `json:"service,omitempty"`
@@ -116,7 +123,8 @@ func (a *Access) config() (string, error) {
 	if err := checkKey("services", a.Services); err != nil {
 		return "", err
 	}
-	core := &accountConfig{JetStream: "enabled", Users: []userConfig{{Key: a.Services}}}
+	core := &accountConfig{JetStream: "enabled", Users: []userConfig{{Key: a.Services,
+		Permissions: &permissionsConfig{Publish: &permitted{Deny: irreversible}}}}}
 	accounts := map[string]*accountConfig{logAccount: core}
 	for _, node := range slices.Sorted(maps.Keys(a.Nodes)) {
 		g := grantFor(nodeName(node))
@@ -232,7 +240,7 @@ func (g *grant) addTo(accounts map[string]*accountConfig, core *accountConfig, k
 		if err := checkKey(g.name, key); err != nil {
 			return err
 		}
-		g.account.Users = append(g.account.Users, userConfig{Key: key, Permissions: &permissionsConfig{Publish: allowed{g.publish}, Subscribe: allowed{g.receive}}})
+		g.account.Users = append(g.account.Users, userConfig{Key: key, Permissions: &permissionsConfig{Publish: &permitted{Allow: g.publish}, Subscribe: &permitted{Allow: g.receive}}})
 	}
 	if !legalAccount.MatchString(g.name) {
 		return fmt.Errorf("access: a name may consist of letters, digits, dots, - and _ only")

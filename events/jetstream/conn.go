@@ -44,6 +44,9 @@ type Options struct {
 	MustExist   bool
 	MinSequence events.Sequence
 
+	// dedupe is how long the server of a stream made here recognises a message ID by itself; 0 is two minutes.
+	dedupe time.Duration
+
 	// Patience bounds the retries of one call whose ctx has no deadline; 0 is 15 seconds.
 	Patience time.Duration
 	// OnError is told what goes wrong outside of any call (connection lost, permission denied). May be nil.
@@ -83,6 +86,9 @@ type Conn struct {
 func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if o.Patience == 0 {
 		o.Patience = 15 * time.Second
+	}
+	if o.dedupe == 0 {
+		o.dedupe = dedupe
 	}
 	c := &Conn{opts: o, reconnected: make(chan struct{}), listeners: map[string]*listener{}, done: make(chan struct{}),
 		confining: make(chan struct{}, confining)}

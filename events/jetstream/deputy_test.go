@@ -2,8 +2,10 @@ package jetstream_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,12 +53,62 @@ func TestServerIsNobodysDeputy(t *testing.T) {
 					t.Errorf("%s got %d messages, %v, the first on %s from %s: %s", victim, n, err, m.Subject, m.Reply, m.Data)
 				}
 			}
-			// The control plane itself may do everything.
-			if err := js.DeleteStream(t.Context(), "ORLOG"); err != nil {
-				t.Errorf("the services' user: %v", err)
+		})
+	}
+}
+
+// TestNobodyDestroysTheLog: no user may delete, empty, change or overwrite a stream, or a single event of it; the
+// control plane may not either.
+func TestNobodyDestroysTheLog(t *testing.T) {
+	for _, name := range []string{"services", thisNode, otherNode, "reader"} {
+		t.Run(name, func(t *testing.T) {
+			g := startGuarded(t)
+			mustAppend(t, g.log, unguarded("a", 1), unguarded("a", 2))
+			before := streamsOf(t, g)
+			denied := make(chan error, 64)
+			key, err := nats.NkeyOptionFromSeed(g.credentials(name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			nc, err := nats.Connect(g.url, key, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denied <- err }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			for _, stream := range []string{"ORLOG", "ORLOG_VOLATILE"} {
+				for call, body := range map[string]string{"DELETE": "", "PURGE": "{}", "RESTORE": `{"config":{"name":"ORLOG"}}`, "MSG.DELETE": `{"seq":1}`,
+					"UPDATE": `{"name":"` + stream + `","subjects":["x"],"max_msgs":1}`} {
+					subject := "$JS.API.STREAM." + call + "." + stream
+					if err := nc.PublishRequest(subject, nc.NewInbox(), []byte(body)); err != nil {
+						t.Fatal(err)
+					}
+					select {
+					case err := <-denied:
+						if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), subject) {
+							t.Errorf("%s: %v", subject, err)
+						}
+					case <-time.After(10 * time.Second):
+						t.Errorf("%s was not refused", subject)
+					}
+				}
+			}
+			if after := streamsOf(t, g); !reflect.DeepEqual(before, after) {
+				t.Errorf("the streams were\n%v, are\n%v", before, after)
+			}
+			if last, err := g.log.Last(t.Context()); err != nil || last != 2 {
+				t.Errorf("the log ends at %d, %v", last, err)
 			}
 		})
 	}
+}
+
+func streamsOf(t *testing.T, g *guardedServer) any {
+	t.Helper()
+	js, err := natsjs.New(g.raw(t, "services"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return streams(t, js)
 }
 
 // bait appends what an attacker could have appended: bodies that the API and the log would take.

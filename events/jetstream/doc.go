@@ -31,5 +31,11 @@
 // Appends are measured, and traced below the traceparent of their first event, where [Options] ask for it.
 //
 // What JetStream does not promise and this package checks: that the stream was not recreated empty or cut
-// short (see [Options]), and that no sequence is skipped while all subjects are read (events.ErrGap).
+// short (see [Options]); that a server has loaded each stream that there are files of (loaded.go); that the first
+// and the newest event are there; that no sequence is skipped while all subjects are read; that the stream was
+// not deleted meanwhile. All fail with events.ErrGap, and say what to do. What stands on the log and is no event,
+// a reader gets as one that says so: see events.Read.
+//
+// A retried append never doubles. A guard refuses it, the server recognises its message ID for two minutes, and
+// later than that an append without a guard is looked up before it is tried again (append.go).
 package jetstream

@@ -1,14 +1,17 @@
 package jetstream_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
+	"sigs.k8s.io/yaml"
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/jetstream"
+	"github.com/orlog-io/orlog/schemas"
 )
 
 // TestForeignReader: a reader with nothing but nats.go, as in deploy/examples, finds what the published
@@ -62,5 +65,62 @@ func TestForeignReader(t *testing.T) {
 		if m.Subject != "orlog-live.desired.core.pods.default.web.-" || m.Header.Get("Nats-Last-Sequence") != last || m.Header["ce-actor"][0] != "test" {
 			t.Errorf("live event %d: %s %v", i, m.Subject, m.Header)
 		}
+	}
+}
+
+// TestAsyncAPIAddresses: the channels of the AsyncAPI document are the subjects that the streams take and send.
+func TestAsyncAPIAddresses(t *testing.T) {
+	var doc struct {
+		Channels map[string]struct{ Address string }
+	}
+	if err := yaml.Unmarshal(schemas.AsyncAPI(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t)
+	c := connect(t, jetstream.Options{URL: s.URL()})
+	mustAppend(t, open(t, c), unguarded("a", 1))
+	if _, err := c.Volatile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := nc.JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := map[string]bool{}
+	for _, stream := range []string{jetstream.StreamName, jetstream.VolatileStreamName} {
+		info, err := js.StreamInfo(stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, subject := range info.Config.Subjects {
+			taken[subject] = true
+		}
+		if r := info.Config.RePublish; r != nil {
+			taken[strings.TrimSuffix(r.Destination, ">")+"desired.>"], taken[strings.TrimSuffix(r.Destination, ">")+"observed.>"] = true, true
+		}
+	}
+	for name, channel := range doc.Channels {
+		for _, class := range []string{"desired", "observed"} {
+			address := strings.Replace(channel.Address, "{class}", class, 1)
+			at := strings.Index(address, ".{group}")
+			if at < 0 || strings.Count(address, ".") != 6 {
+				t.Fatalf("channel %s: address %s", name, address)
+			}
+			if pattern := address[:at] + ".>"; !taken[pattern] {
+				t.Errorf("channel %s: no stream has %s", name, pattern)
+			}
+		}
+		for _, class := range []string{"desired", "observed"} {
+			address := strings.Replace(channel.Address, "{class}", class, 1)
+			delete(taken, address[:strings.Index(address, ".{group}")]+".>")
+		}
+	}
+	if len(taken) > 0 {
+		t.Errorf("no channel is about %v", taken)
 	}
 }

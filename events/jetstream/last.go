@@ -86,6 +86,9 @@ func (l *log) askLast(ctx context.Context) (seq events.Sequence, err error) {
 		if err := json.Unmarshal(m.Data, &answer); err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
+		if answer.Error != nil && answer.Error.Code == errNoStream {
+			return fmt.Errorf("%s: %w", what, errStreamNotFound)
+		}
 		if answer.Error != nil || answer.State == nil {
 			return answer.Error.of(what)
 		}

@@ -141,7 +141,7 @@ func (l *log) readDirect(ctx context.Context, body []byte) (events.Event, error)
 	if err != nil {
 		return events.Event{}, fmt.Errorf("reading stream %s: %s: %w", l.stream, headerTimestamp, err)
 	}
-	return l.decode(m.Header.Get(headerSubject), m.Header, m.Data, seq, stored)
+	return l.decode(m.Header.Get(headerSubject), m.Header, m.Data, seq, stored), nil
 }
 
 func (l *log) readFromLeader(ctx context.Context, body []byte) (events.Event, error) {
@@ -172,7 +172,7 @@ func (l *log) readFromLeader(ctx context.Context, body []byte) (events.Event, er
 	if err != nil {
 		return events.Event{}, fmt.Errorf("reading stream %s: header: %w", l.stream, err)
 	}
-	return l.decode(answer.Message.Subject, header, answer.Message.Data, events.Sequence(answer.Message.Sequence), answer.Message.Time)
+	return l.decode(answer.Message.Subject, header, answer.Message.Data, events.Sequence(answer.Message.Sequence), answer.Message.Time), nil
 }
 
 // Error codes of JetStream's API that mean something to us.

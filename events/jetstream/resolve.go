@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/orlog-io/orlog/events"
 )
@@ -107,15 +108,21 @@ func (l *log) findByGuard(ctx context.Context, e events.Entry) (events.Sequence,
 	return got.Sequence, nil
 }
 
-// findByTime looks through the newest events on the entry's own subject, as far back as the server
-// recognises a message ID.
+// clockSkew is by how much a writer's clock may be ahead of the log's.
+const clockSkew = time.Hour
+
+// findByTime looks through the events on the entry's own subject, from the newest back to when its writer made
+// it, or as far as the server recognises a message ID.
 func (l *log) findByTime(ctx context.Context, e events.Entry) (events.Sequence, error) {
 	subject := e.Event.Subject.String()
 	last, err := l.LastOn(ctx, subject)
 	if err != nil || last.ID == e.Event.ID {
 		return last.Sequence, ignoreNotFound(err)
 	}
-	since := last.Stored.Add(-2 * dedupe)
+	since := last.Stored.Add(-2 * l.conn.opts.dedupe)
+	if made := e.Event.Time.Add(-clockSkew); made.Before(since) {
+		since = made
+	}
 	// The first sequence that is young enough, by binary search over the whole stream.
 	start := sort.Search(int(last.Sequence), func(n int) bool {
 		if err != nil {

@@ -63,6 +63,10 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	stored, err := storedStreams(o.Dir)
+	if err != nil {
+		return nil, err
+	}
 	s, err := server.NewServer(options)
 	if err != nil {
 		return nil, fmt.Errorf("log server in %s: %w", o.Dir, err)
@@ -82,6 +86,11 @@ func StartServer(o ServerOptions) (*Server, error) {
 		s.Shutdown()
 		s.WaitForShutdown()
 		return nil, fmt.Errorf("log server in %s: not ready after %v: is the directory writable, the port %d free? last error: %s", o.Dir, timeout, o.Port, quiet.lastError())
+	}
+	if err := checkLoaded(s, stored); err != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return nil, fmt.Errorf("log server in %s: %w; the server's last error: %s", o.Dir, err, quiet.lastError())
 	}
 	return &Server{nats: s, o: o, open: !o.Closed}, nil
 }

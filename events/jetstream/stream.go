@@ -22,7 +22,8 @@ const (
 	LiveRoot           = "orlog-live"
 
 	volatileRoot = "orlog-volatile"
-	// dedupe is how long the server recognises a message ID by itself.
+	// dedupe is how long the server recognises a message ID by itself. Past it, appends that no guard protects are
+	// looked up before they are tried again.
 	dedupe = 2 * time.Minute
 )
 
@@ -35,13 +36,34 @@ func (c *Conn) Log(ctx context.Context) (events.Log, error) {
 	if last := events.Sequence(info.State.LastSeq); last < c.opts.MinSequence {
 		return nil, fmt.Errorf("%w: stream %s ends at sequence %d, but %d has been seen here: its tail is lost. "+
 			"Do not append to it. Restore the server's directory (or the stream) from a backup or a replica that reaches %[4]d, "+
-			"or, to accept the loss, delete the local projections that are ahead of it", events.ErrGap, StreamName, last, c.opts.MinSequence)
+			"or, to accept the loss, delete the local projections and the notary's folder, which are ahead of it", events.ErrGap, StreamName, last, c.opts.MinSequence)
 	}
 	if s := info.State; s.NumDeleted > 0 || s.Msgs > 0 && s.FirstSeq != 1 {
 		return nil, fmt.Errorf("%w: stream %s holds %d of the sequences 1 to %d (first %d, %d deleted): events are missing. "+
 			"Restore the stream from a backup", events.ErrGap, StreamName, s.Msgs, s.LastSeq, s.FirstSeq, s.NumDeleted)
 	}
-	return c.open(StreamName, events.SubjectRoot, info.Config.Replicas, true), nil
+	l := c.open(StreamName, events.SubjectRoot, info.Config.Replicas, true)
+	if err := l.checkEnds(ctx, events.Sequence(info.State.LastSeq)); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// checkEnds looks whether the first and the newest event are there. A server whose index says so believes in
+// events that its files no longer hold, and a reader would wait for them for ever.
+func (l *log) checkEnds(ctx context.Context, last events.Sequence) error {
+	if last == 0 {
+		return nil
+	}
+	for _, seq := range []events.Sequence{1, last} {
+		if _, err := l.Get(ctx, seq); errors.Is(err, events.ErrNotFound) {
+			return fmt.Errorf("%w: stream %s says that it holds the sequences 1 to %d, but event %d is missing: its files are damaged. "+
+				"Stop, and restore the stream from a backup", events.ErrGap, l.stream, last, seq)
+		} else if err != nil {
+			return fmt.Errorf("stream %s: looking at its ends: %w", l.stream, err)
+		}
+	}
+	return nil
 }
 
 // Volatile opens the log of volatile objects: the same interface, but only the newest event on each subject
@@ -62,7 +84,7 @@ func (c *Conn) config() jetstream.StreamConfig {
 		Retention:          jetstream.LimitsPolicy,
 		Storage:            jetstream.FileStorage,
 		Replicas:           max(c.opts.Replicas, 1),
-		Duplicates:         dedupe,
+		Duplicates:         c.opts.dedupe,
 		Compression:        jetstream.S2Compression,
 		DenyDelete:         true,
 		DenyPurge:          true,
@@ -80,7 +102,7 @@ func (c *Conn) volatileConfig() jetstream.StreamConfig {
 		Retention:          jetstream.LimitsPolicy,
 		Storage:            jetstream.FileStorage,
 		Replicas:           max(c.opts.Replicas, 1),
-		Duplicates:         dedupe,
+		Duplicates:         c.opts.dedupe,
 		MaxMsgsPerSubject:  1,
 		Discard:            jetstream.DiscardOld,
 		DenyDelete:         true,
@@ -103,7 +125,7 @@ func (c *Conn) openStream(ctx context.Context, want jetstream.StreamConfig, must
 			if mustExist {
 				return fmt.Errorf("%w: the server at %s has no stream %s, but this log has been used here before. It is not created anew, "+
 					"as that would hide the loss. Start the server on the right directory (and key), or restore the stream from a backup; "+
-					"to begin an empty cluster, delete the local projections as well", events.ErrGap, c.nc.ConnectedUrl(), want.Name)
+					"to begin an empty cluster, delete the local projections and the notary's folder as well", events.ErrGap, c.nc.ConnectedUrl(), want.Name)
 			}
 			stream, err := c.js.CreateStream(ctx, want)
 			if err != nil {
@@ -141,7 +163,7 @@ func (c *Conn) streamInfo(ctx context.Context, name string) (*jetstream.StreamIn
 	return answer.StreamInfo, nil
 }
 
-var errStreamNotFound = errors.New("not found")
+var errStreamNotFound = errors.New("the server has no such stream")
 
 func streamError(err error) error {
 	var api jetstream.JetStreamError

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -151,15 +152,26 @@ func (s *subscription) open(ctx context.Context) error {
 	})
 }
 
+// missingFor is how many times in a row the server must say that it has no such stream, over some seconds: a cluster
+// that is just electing its leaders may say so too.
+const missingFor = 8
+
 // reopen starts a feed again, for as long as it takes, after making sure that the log is still the one that
 // was read so far.
 func (s *subscription) reopen(ctx context.Context) error {
-	wait := newBackoff()
+	wait, gone := newBackoff(), 0
 	for {
 		last, err := s.log.Last(ctx)
 		if err == nil && last < s.delivered {
 			s.fatal = fmt.Errorf("%w: stream %s now ends at %d, but %d was read from it: its tail is lost. Stop, and restore it from a backup",
 				events.ErrGap, s.log.stream, last, s.delivered)
+			return s.fatal
+		}
+		if !errors.Is(err, errStreamNotFound) {
+			gone = 0
+		} else if gone++; gone >= missingFor {
+			s.fatal = fmt.Errorf("%w: stream %s is gone: it was deleted, or the server lost it, after %d was read from it. Stop, and restore it from a backup",
+				events.ErrGap, s.log.stream, s.delivered)
 			return s.fatal
 		}
 		if err == nil {
@@ -205,14 +217,7 @@ func (s *subscription) accept(ctx context.Context, msgs []delivery) ([]events.Ev
 			}
 			return nil, s.gap(ctx, m.sequence)
 		}
-		e, err := s.log.decode(m.msg.Subject, m.msg.Header, m.msg.Data, m.sequence, m.stored)
-		if err != nil {
-			s.fatal = fmt.Errorf("stream %s: %w", s.log.stream, err)
-			if len(batch) > 0 {
-				return batch, nil
-			}
-			return nil, s.fatal
-		}
+		e := s.log.decode(m.msg.Subject, m.msg.Header, m.msg.Data, m.sequence, m.stored)
 		s.next = m.sequence + 1
 		if s.wants(e) {
 			s.delivered = m.sequence

@@ -40,15 +40,15 @@ func (l *log) message(e events.Entry) (*nats.Msg, error) {
 	return m, nil
 }
 
-// decode reads a message of the stream.
-func (l *log) decode(subject string, header nats.Header, body []byte, seq events.Sequence, stored time.Time) (events.Event, error) {
+// decode reads a message of the stream. What is no event becomes one that says so: see events.Read.
+func (l *log) decode(subject string, header nats.Header, body []byte, seq events.Sequence, stored time.Time) events.Event {
 	w := events.Wire{Subject: l.offWire(subject), Header: make(map[string]string, len(header)), Data: body}
 	for name, values := range header {
 		if len(values) > 0 {
 			w.Header[name] = values[0]
 		}
 	}
-	return events.Decode(w, seq, stored)
+	return events.Read(w, seq, stored)
 }
 
 // onWire is a subject or pattern as this stream knows it: the root token is the stream's own.

@@ -3,6 +3,8 @@ package memlog_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,4 +108,54 @@ func TestHold(t *testing.T) {
 			t.Errorf("%d events after release, want 1", n)
 		}
 	})
+}
+
+// TestRetriedAppends: whatever fails, before or after the append, a writer that retries with the same IDs until it
+// is told that it worked has each event there once, at the sequence that it was told.
+func TestRetriedAppends(t *testing.T) {
+	for seed := range uint64(50) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		l, lost := memlog.New(), errors.New("lost")
+		l.Inject(func([]events.Entry) memlog.Fault {
+			switch random.IntN(3) {
+			case 0:
+				return memlog.Fault{Before: lost}
+			case 1:
+				return memlog.Fault{After: lost}
+			}
+			return memlog.Fault{}
+		})
+		told := map[string]events.Sequence{}
+		var last events.Sequence
+		for i := range 30 {
+			e := events.Event{Subject: events.Subject{Class: events.Desired, Key: events.Key{Resource: "pods", Namespace: "default", Name: "a"}},
+				Type: "io.orlog.pod.updated", Source: "test", Actor: "test", UID: "u", Time: time.Unix(1, 0), Object: []byte(`{}`)}
+			entries := make([]events.Entry, 1+random.IntN(3))
+			for j := range entries {
+				e.ID = fmt.Sprint(i, "-", j)
+				entries[j].Event = e
+			}
+			if random.IntN(2) == 0 {
+				entries[0].Expect = events.ExpectClass(e.Subject, last)
+			}
+			seqs, err := l.Append(t.Context(), entries...)
+			for errors.Is(err, events.ErrUnavailable) {
+				seqs, err = l.Append(t.Context(), entries...)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for j, e := range entries {
+				told[e.Event.ID], last = seqs[j], seqs[j]
+			}
+		}
+		if got, err := l.Last(t.Context()); err != nil || got != events.Sequence(len(told)) {
+			t.Fatalf("seed %d: %d events on the log, %v; %d were acknowledged", seed, got, err, len(told))
+		}
+		for id, seq := range told {
+			if e, err := l.Get(t.Context(), seq); err != nil || e.ID != id {
+				t.Fatalf("seed %d: at %d is %s, %v; its writer was told that %s is", seed, seq, e.ID, err, id)
+			}
+		}
+	}
 }

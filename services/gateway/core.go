@@ -49,6 +49,7 @@ type coreProvider struct {
 	nodes      *nodeConnections
 	ips        ipallocator.Interface
 	ports      *portallocator.PortAllocator
+	nodePorts  *nodePorts // behind ports
 }
 
 func newCoreProvider(c *controlplaneapiserver.CompletedConfig, s *settings, client kubernetes.Interface, nodes *nodeConnections) (*coreProvider, error) {
@@ -63,7 +64,8 @@ func newCoreProvider(c *controlplaneapiserver.CompletedConfig, s *settings, clie
 		return nil, fmt.Errorf("gateway: ClusterIP allocator: %w", err)
 	}
 	p.ports, err = portallocator.New(s.nodePorts, func(size int, _ string, reserved int) (allocator.Interface, error) {
-		return newNodePorts(s.Store, s.nodePorts.Base, size, reserved), nil
+		p.nodePorts = newNodePorts(s, size, reserved)
+		return p.nodePorts, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("gateway: node port allocator: %w", err)

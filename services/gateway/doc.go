@@ -13,7 +13,9 @@
 //   - /metrics tells of Orlog beside upstream's ([AllMetrics]); upstream's span of a request, or the client's own
 //     traceparent, goes into the events that it writes (tracing.go);
 //   - exec, attach, port-forward and logs through the tunnel that each node keeps to the log;
-//   - NodePorts derived from the Services themselves instead of from a bitmap on the side.
+//   - NodePorts derived from the Services themselves instead of from a bitmap on the side, with claims of those
+//     being handed out that all gateways on the log see ([portClaims]);
+//   - Leases that tell which gateways live, whose addresses the kubernetes Service has ([gatewayLeases]).
 //
 // How data passes through: a request is authenticated, attributed, authorised, defaulted, admitted and
 // validated by upstream's filters; the storage turns what is left into events and appends them; the store

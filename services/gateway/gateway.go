@@ -29,6 +29,7 @@ type Gateway struct {
 	pki        *pki
 	stores     *stores
 	nodes      *nodeConnections
+	nodePorts  *nodePorts
 	aggregator *aggregatorapiserver.APIAggregator
 	ready      chan struct{}
 }
@@ -127,6 +128,13 @@ func (g *Gateway) Run(ctx context.Context) error {
 	context.AfterFunc(ctx, func() { closing.Store(true) })
 	helpers.Go(func() { g.announce(ctx) })
 	helpers.Go(func() { g.renewCertificates(ctx) })
+	portsFailed := make(chan error, 1)
+	helpers.Go(func() {
+		if err := g.nodePorts.run(ctx, g.settings.Store, g.settings.Logger); err != nil {
+			portsFailed <- err
+			cancel(err)
+		}
+	})
 	helpers.Go(func() { g.cutRevoked(ctx) })
 	if err := prepared.Run(ctx); err != nil {
 		return fmt.Errorf("gateway: %w", err)
@@ -134,7 +142,12 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if cause := context.Cause(ctx); errors.Is(cause, ErrUpstream) {
 		return fmt.Errorf("gateway: %w", cause)
 	}
-	return nil
+	select {
+	case err := <-portsFailed:
+		return fmt.Errorf("gateway: %w", err)
+	default:
+		return nil
+	}
 }
 
 // Ready is closed when /readyz first is green: built-in roles, namespaces and priority classes exist, and

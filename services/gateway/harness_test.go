@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -27,6 +28,9 @@ import (
 // cluster is a gateway under test with its logs, which outlive its restarts.
 type cluster struct {
 	dir           string
+	listen        string // "": a free port of 127.0.0.1
+	advertise     string
+	nats          string // of the embedded server
 	log, volatile events.Log
 	tunnel        events.Tunnel
 	metrics       prometheus.Gatherer
@@ -46,13 +50,16 @@ func newCluster(t *testing.T) *cluster {
 }
 
 // newDurableCluster is a cluster on an embedded JetStream server, which carries the tunnel too.
-func newDurableCluster(t *testing.T) *cluster {
-	c := &cluster{dir: t.TempDir()}
+func newDurableCluster(t *testing.T) *cluster { return newDurableClusterAt(t, "", "") }
+
+func newDurableClusterAt(t *testing.T, listen, advertise string) *cluster {
+	c := &cluster{dir: t.TempDir(), listen: listen, advertise: advertise}
 	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(c.dir, "nats"), Port: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Shutdown)
+	c.nats = server.URL()
 	conn, err := jetstream.Connect(t.Context(), jetstream.Options{URL: server.URL(), Name: "gateway-test"})
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +121,7 @@ func (c *cluster) launch(t *testing.T) {
 		}
 		done <- struct{}{}
 	}()
-	g, err := New(ctx, Options{Ledger: ledger, DataDir: c.dir, Listen: "127.0.0.1:0", Log: c.log, Volatile: c.volatile, Store: c.store,
+	g, err := New(ctx, Options{Ledger: ledger, DataDir: c.dir, Listen: cmp.Or(c.listen, "127.0.0.1:0"), AdvertiseAddress: c.advertise, Log: c.log, Volatile: c.volatile, Store: c.store,
 		VolatileStore: volatile, Tunnel: c.tunnel, Metrics: c.metrics, Tracer: c.tracer, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))})
 	if err != nil {
 		t.Fatal(err)

@@ -47,7 +47,8 @@ func redirectKlog(logger *slog.Logger) {
 // harmless are things that upstream reports as errors at every start.
 var harmless = map[string]bool{
 	"The manifest file is empty, ignoring.": true,
-	"Found stale data, removed previous endpoints on kubernetes service, apiserver didn't exit successfully previously": true,
+	"Found stale data, removed previous endpoints on kubernetes service, apiserver didn't exit successfully previously":                                                   true,
+	"Error removing old endpoints from kubernetes service: no API server IP addresses were listed in storage, refusing to erase all endpoints for the kubernetes Service": true,
 }
 
 // upstreamLog passes on what upstream logs through klog. Its progress notes are debugging detail here, and so

@@ -61,6 +61,7 @@ func (g *Gateway) newKubeServer(config *controlplaneapiserver.Config, next gener
 	if err := server.InstallAPIs(providers(&completed, core, client)...); err != nil {
 		return nil, fmt.Errorf("gateway: API groups: %w", err)
 	}
+	g.nodePorts = core.nodePorts
 	g.addServiceHooks(server, &completed, client)
 	if err := g.addSigners(server, &completed); err != nil {
 		return nil, err
@@ -97,11 +98,9 @@ func providers(c *controlplaneapiserver.CompletedConfig, core *coreProvider, cli
 	}
 }
 
-// addServiceHooks keeps the default ServiceCIDR, and the kubernetes Service with this gateway as its endpoint.
+// addServiceHooks keeps the default ServiceCIDR, and the kubernetes Service with all living gateways as its endpoints.
 func (g *Gateway) addServiceHooks(server *controlplaneapiserver.Server, c *controlplaneapiserver.CompletedConfig, client *kubernetes.Clientset) {
-	// The variant that knows how many gateways there are keeps its state in the endpoints themselves; the one
-	// with leases goes to etcd past the storage interface.
-	endpoints := reconcilers.NewMasterCountEndpointReconciler(1, reconcilers.NewEndpointsAdapter(client.CoreV1(), client.DiscoveryV1()))
+	endpoints := reconcilers.NewLeaseEndpointReconciler(reconcilers.NewEndpointsAdapter(client.CoreV1(), client.DiscoveryV1()), newGatewayLeases(client))
 	kube := kubernetesservice.New(kubernetesservice.Config{
 		PublicIP: g.settings.advertise, EndpointReconciler: endpoints, EndpointInterval: controlplane.DefaultEndpointReconcilerInterval,
 		ServiceIP: g.settings.serviceIP, ServicePort: 443, PublicServicePort: g.settings.port,

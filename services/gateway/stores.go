@@ -134,5 +134,32 @@ func (p *pastReader) Watch(ctx context.Context, key string, o storage.ListOption
 	if err != nil {
 		return nil, err
 	}
-	return r.Watch(ctx, key, o)
+	w, err := r.Watch(ctx, key, o)
+	if err != nil || r == p.raw {
+		return w, err
+	}
+	w, expired := unlessExpired(w)
+	if expired { // for the cache, which begins when the gateway does and holds a window; not for the log
+		return p.raw.Watch(ctx, key, o)
+	}
+	return w, nil
+}
+
+// unlessExpired reports whether a watch of the cache is over before it began, as the cache does not reach back
+// that far. The cache says so with a watch whose channel holds that one error and has room for no more; the
+// channel of a watch that goes on is larger, and is not looked into.
+func unlessExpired(w watch.Interface) (_ watch.Interface, expired bool) {
+	results := w.ResultChan()
+	if cap(results) != 1 || len(results) != 1 {
+		return w, false
+	}
+	only := <-results
+	if only.Type == watch.Error && apierrors.IsResourceExpired(apierrors.FromObject(only.Object)) {
+		w.Stop()
+		return nil, true
+	}
+	again := make(chan watch.Event, 1)
+	again <- only
+	close(again)
+	return watch.NewProxyWatcher(again), false
 }

@@ -1,8 +1,9 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
-	jsonserializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,7 +11,11 @@ import (
 	"testing"
 	"time"
 
+	jsonserializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/client-go/kubernetes/fake"
+
 	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/events/memlog"
 )
 
 func TestParseTime(t *testing.T) {
@@ -93,7 +98,9 @@ func TestPatternOf(t *testing.T) {
 
 func TestNodePorts(t *testing.T) {
 	now, at, inUse := time.Unix(0, 0), events.Sequence(1), servicePorts{30002: true}
-	n := &nodePorts{base: 30000, size: 4, reserved: 2, now: func() time.Time { return now }, claims: map[int]time.Time{},
+	clock, volatile := func() time.Time { return now }, memlog.NewWithClock(func() time.Time { return now })
+	n := &nodePorts{base: 30000, size: 4, reserved: 2, now: clock, claims: map[int]time.Time{}, others: newPortClaims(volatile, clock),
+		catchUp:  func(context.Context) error { return nil },
 		position: func() events.Sequence { return at }, services: func() (servicePorts, error) { return inUse, nil }}
 	if ok, err := n.Allocate(2); ok || err != nil {
 		t.Error("a port of a service was given away", err)
@@ -128,6 +135,96 @@ func TestNodePorts(t *testing.T) {
 	if n.Has(0) || n.Has(2) {
 		t.Error("ports of deleted services are still taken")
 	}
+}
+
+// TestNodePortsOfTwoGateways: what one gateway claims the other does not get, until a Service holds it, it is
+// given back, or its time is over.
+func TestNodePortsOfTwoGateways(t *testing.T) {
+	now := time.Unix(0, 0)
+	clock := func() time.Time { return now }
+	volatile, at, inUse := memlog.NewWithClock(clock), events.Sequence(1), servicePorts{}
+	gateway := func(catchUp func()) *nodePorts {
+		return &nodePorts{base: 30000, size: 4, now: clock, claims: map[int]time.Time{}, others: newPortClaims(volatile, clock),
+			catchUp:  func(context.Context) error { catchUp(); return nil },
+			position: func() events.Sequence { return at }, services: func() (servicePorts, error) { return maps.Clone(inUse), nil }}
+	}
+	allocate := func(n *nodePorts, offset int, want bool) {
+		t.Helper()
+		if got, err := n.Allocate(offset); err != nil || got != want {
+			t.Fatalf("allocate %d: %v, %v; want %v", offset, got, err, want)
+		}
+	}
+	one := gateway(func() {})
+	two := gateway(func() {})
+	allocate(one, 0, true)
+	allocate(two, 0, false)
+	for range 3 {
+		if offset, ok, err := two.AllocateNext(); err != nil || !ok || offset == 0 {
+			t.Fatal("another's claim was given away", offset, ok, err)
+		}
+	}
+	if _, ok, err := one.AllocateNext(); ok || err != nil {
+		t.Fatal("all are claimed, yet one was given", err)
+	}
+	if err := two.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	allocate(one, 1, true)
+
+	// A claim that became a Service is given back, and the Service holds the port from then on.
+	inUse[30001], at = true, 2
+	if err := one.settle(t.Context(), servicePorts{30001: true}); err != nil {
+		t.Fatal(err)
+	}
+	allocate(two, 1, false)
+	delete(inUse, 30001)
+	at = 3
+	allocate(two, 1, true)
+
+	// A gateway that is behind looks again once it has the claim.
+	late := gateway(func() { inUse[30003], at = true, 4 })
+	now = now.Add(claimFor + time.Second)
+	allocate(late, 3, false)
+	delete(inUse, 30003)
+	at = 5
+	allocate(two, 3, true)
+}
+
+func TestGatewayLeases(t *testing.T) {
+	client, now := fake.NewSimpleClientset(), time.Unix(1000, 0)
+	gateway := func(skew time.Duration) *gatewayLeases {
+		l := newGatewayLeases(client)
+		l.now = func() time.Time { return now.Add(skew) }
+		return l
+	}
+	one, two := gateway(0), gateway(time.Hour) // clocks need not agree
+	fails := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	lists := func(l *gatewayLeases, want ...string) {
+		t.Helper()
+		if got, err := l.ListLeases(); err != nil || !slices.Equal(got, want) {
+			t.Fatalf("gateways %v, %v; want %v", got, err, want)
+		}
+	}
+	fails(one.UpdateLease("198.51.100.1"))
+	fails(two.UpdateLease("198.51.100.2"))
+	lists(one, "198.51.100.1", "198.51.100.2")
+	lists(two, "198.51.100.1", "198.51.100.2")
+	now = now.Add(10 * time.Second)
+	fails(one.UpdateLease("198.51.100.1"))
+	lists(one, "198.51.100.1", "198.51.100.2")
+	now = now.Add(10 * time.Second) // the second fell silent
+	fails(one.UpdateLease("198.51.100.1"))
+	lists(one, "198.51.100.1")
+	fails(two.UpdateLease("198.51.100.2"))
+	lists(one, "198.51.100.1", "198.51.100.2")
+	fails(two.RemoveLease("198.51.100.2"))
+	fails(two.RemoveLease("198.51.100.2"))
+	lists(one, "198.51.100.1")
 }
 
 func TestPKI(t *testing.T) {

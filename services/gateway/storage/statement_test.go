@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"reflect"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/schemas"
 )
 
 var rewriteTestdata = flag.Bool("update", false, "write testdata anew")
@@ -41,6 +43,25 @@ func TestStatements(t *testing.T) {
 	if *rewriteTestdata {
 		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestReleasedStatements: what a release tells of an update, every later one does too, by the same type and with
+// the same changes: integrators match on them.
+func TestReleasedStatements(t *testing.T) {
+	b, err := fs.ReadFile(schemas.Released(), "statements.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases := txtar.Parse(b).Files
+	if len(cases) < 40 {
+		t.Fatalf("only %d statements were released", len(cases))
+	}
+	for _, f := range cases {
+		input, want, _ := strings.Cut(string(f.Data), "=> ")
+		if got := tell(t, input); got != want {
+			t.Errorf("%s was released as\n%s\nand is told now as\n%s\nThat breaks who matches on it: keep the type, or write a new one beside it.", f.Name, want, got)
 		}
 	}
 }

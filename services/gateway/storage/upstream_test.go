@@ -15,17 +15,9 @@ import (
 	"github.com/orlog-io/orlog/projections"
 )
 
-// Upstream's acceptance suite (k8s.io/apiserver/pkg/storage/testing), as etcd3 runs it. Left out:
-//
-//	function                              why
-//	RunTestKeySchema                      creates the key "/pods/", whose name is empty: an event names its object (TestKeySchema is the rest of it)
-//	RunTestListInconsistentContinuation   compacts, then expects 410: our continue tokens never expire (TestVolatile has the 410s)
-//	RunTestCompactRevision                compacts
-//	RunTestGuaranteedUpdate               one case has an etcd value transformer call its data stale (TestUpdate has the others)
-//	RunTestTransformationFailure          injects an etcd value transformer
-//	RunTestGuaranteedUpdateChecksStoredData, RunTestListResourceVersionMatch   likewise
-//	RunTestWatchError, RunWatchErrorIsBlockingFurtherEvents, RunTestWatchWithUnsafeDelete   likewise (see TestWatchOfWhatCannotBeDecoded)
-//	RunTestOptionalWatchBookmarksWithCorrectResourceVersion   a feature of the watch cache: run behind it, in cacher_test.go
+// TestUpstream runs upstream's acceptance suite (k8s.io/apiserver/pkg/storage/testing), as etcd3 runs it. What is
+// left out, and why, is in leftOut; RunTestOptionalWatchBookmarksWithCorrectResourceVersion, a feature of the
+// watch cache, is run behind it, in cacher_test.go.
 func TestUpstream(t *testing.T) {
 	type run = func(ctx context.Context, t *testing.T, s *store)
 	plain := func(f func(context.Context, *testing.T, apistorage.Interface)) run {

@@ -38,9 +38,7 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		RunE: withNode(func(ctx context.Context, o options) error {
-			return run(ctx, o)
-		}),
+		RunE:          withNode(run),
 	}
 	addFlags(c.PersistentFlags())
 	settings.AddFlags(c.PersistentFlags(), defaultConfig)

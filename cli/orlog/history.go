@@ -208,9 +208,9 @@ func (s *selection) take(ctx context.Context, api *apiClient, page []entry) (don
 	}
 	slices.Reverse(picked)
 	if s.raw && s.field == nil {
-		page := make([]told, len(picked))
-		for i, e := range picked {
-			page[i].entry = e
+		page := make([]told, 0, len(picked)+len(s.shown))
+		for _, e := range picked {
+			page = append(page, told{entry: e})
 		}
 		s.shown = append(page, s.shown...)
 		return done || s.limit > 0 && len(s.shown) >= s.limit, nil

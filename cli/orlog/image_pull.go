@@ -80,7 +80,7 @@ func readDockerConfig(file string) ([][]byte, error) {
 		if dir == "" {
 			home, err := os.UserHomeDir()
 			if err != nil {
-				return nil, nil // a user without a home has no credentials there
+				return nil, nil //nolint:nilerr // a user without a home has no credentials there
 			}
 			dir = filepath.Join(home, ".docker")
 		}

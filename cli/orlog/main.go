@@ -22,6 +22,7 @@ func main() {
 		cmdutil.CheckErr(err)
 	}
 	// What client-go cannot return it logs; what it can, it logs as well: once is enough.
+	//nolint:reassign // that is how apimachinery has it set
 	utilruntime.ErrorHandlers = []utilruntime.ErrorHandler{func(_ context.Context, err error, msg string, details ...any) {
 		klog.V(1).InfoS(msg, append(details, "err", err)...)
 	}}

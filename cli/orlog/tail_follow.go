@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -101,7 +102,7 @@ func (f *follower) hopeless(err error, denied *int) error {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed:
 		return err
 	}
-	if _, other := err.(*otherLogError); other {
+	if other := (*otherLogError)(nil); errors.As(err, &other) {
 		return err
 	}
 	return nil

@@ -101,7 +101,7 @@ func (e told) treeLines(o printOptions) []string {
 	}
 	lines := []string{fmt.Sprintf("%s %s, by %s, %s (#%d)", e.Subject, what, who(e.entry, o.wide), when, e.Sequence)}
 	if !o.all {
-		e.fields = slices.DeleteFunc(slices.Clone(e.fields), func(f change.Field) bool { return e.dull(f) })
+		e.fields = slices.DeleteFunc(slices.Clone(e.fields), e.dull)
 	}
 	for _, l := range e.lines(o.wide) {
 		lines = append(lines, "  "+l)

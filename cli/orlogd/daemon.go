@@ -95,7 +95,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 	})
 	services.Go(func() error { return signer.Run(serve, logs.log) })
 	services.Go(func() error { return seen.serve(serve) })
-	startServices(services, serve, o, stores, logs, ledger, door, seen, logger)
+	startServices(serve, services, o, stores, logs, ledger, door, seen, logger)
 	err = services.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // asked to stop, and stopped
@@ -108,7 +108,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 }
 
 // startServices starts the gateway and, once it is ready, what works through it.
-func startServices(g *errgroup.Group, ctx context.Context, o options, stores *stores, logs *logs, ledger *access.Ledger, door *doorman, seen *observation, logger *slog.Logger) {
+func startServices(ctx context.Context, g *errgroup.Group, o options, stores *stores, logs *logs, ledger *access.Ledger, door *doorman, seen *observation, logger *slog.Logger) {
 	g.Go(func() error {
 		gw, err := gateway.New(ctx, gateway.Options{
 			DataDir: o.dataDir, Listen: o.listen, AdvertiseAddress: o.advertiseAddress, ServiceCIDR: o.serviceCIDR, ClusterDomain: o.clusterDomain, EventTTL: o.eventTTL,

@@ -117,7 +117,8 @@ func TestAsyncAPIAddresses(t *testing.T) {
 		}
 		for _, class := range []string{"desired", "observed"} {
 			address := strings.Replace(channel.Address, "{class}", class, 1)
-			delete(taken, address[:strings.Index(address, ".{group}")]+".>")
+			before, _, _ := strings.Cut(address, ".{group}")
+			delete(taken, before+".>")
 		}
 	}
 	if len(taken) > 0 {

@@ -87,7 +87,7 @@ func TestPodsAreMeasuredTracedAndSpokenOf(t *testing.T) {
 	}
 
 	recorder := httptest.NewRecorder()
-	b.agent.serveMetrics().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
+	b.agent.serveMetrics().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	text := recorder.Body.String()
 	for _, want := range []string{
 		`orlog_agent_pod_step_duration_seconds_count{outcome="ok",step="container"} 1`,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -203,12 +204,9 @@ func (w *worker) writeEtc(pod *v1.Pod) error {
 }
 
 func (w *worker) mount(ctx context.Context, pod *v1.Pod) ladder.Outcome {
-	for i := range pod.Spec.Volumes {
-		if pod.Spec.Volumes[i].Image != nil { // as in startContainer
-			w.a.imageUse.RLock()
-			defer w.a.imageUse.RUnlock()
-			break
-		}
+	if slices.ContainsFunc(pod.Spec.Volumes, func(v v1.Volume) bool { return v.Image != nil }) { // as in startContainer
+		w.a.imageUse.RLock()
+		defer w.a.imageUse.RUnlock()
 	}
 	if err := w.a.volumes.Setup(ctx, pod); err != nil {
 		w.event(v1.EventTypeWarning, "FailedMount", err.Error())

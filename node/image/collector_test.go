@@ -244,9 +244,9 @@ func TestCollectorRunsEveryFiveMinutesAndBacksOff(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		<-done
-		want := []time.Duration{1, 6, 11, 12, 14, 18, 23, 27}
-		for i := range want {
-			want[i] *= time.Minute
+		var want []time.Duration
+		for _, minutes := range []int{1, 6, 11, 12, 14, 18, 23, 27} {
+			want = append(want, time.Duration(minutes)*time.Minute)
 		}
 		if !slices.Equal(slices.Compact(rounds), want) {
 			t.Errorf("rounds at %v, want %v", rounds, want)

@@ -55,7 +55,7 @@ func lockPartial(path string) (*os.File, error) {
 			return nil, fmt.Errorf("image: %w", err)
 		}
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == unix.EWOULDBLOCK {
+		if errors.Is(err, unix.EWOULDBLOCK) {
 			f.Close()
 			return nil, nil
 		}

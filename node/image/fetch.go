@@ -78,7 +78,7 @@ func (s *Store) fetchOnce(ctx context.Context, o origin, d *download, report fun
 	m.alive = time.AfterFunc(stallAfter, func() { cancel(errStalled) })
 	defer m.alive.Stop()
 	broken := func(err error) error {
-		if context.Cause(live) == errStalled {
+		if errors.Is(context.Cause(live), errStalled) {
 			err = fmt.Errorf("%w: %w", ErrUnavailable, errStalled)
 		}
 		return fmt.Errorf("image: layer %s: %w", d.layer.Digest, classify(err))

@@ -69,7 +69,7 @@ func Run(ctx context.Context, o Options, deciders ...Bound) error {
 	for _, d := range deciders {
 		u := newUnit(r, d)
 		r.units = append(r.units, u)
-		defer u.queue.closeWith(ctx)() //nolint:revive // all of them are open until the end of the run
+		defer u.queue.closeWith(ctx)() //nolint:revive,gocritic // all of them are open until the end of the run
 	}
 	if o.Registry != nil {
 		if err := register(o.Registry, queues(r.units)); err != nil {

@@ -167,7 +167,7 @@ func (*realAttempts) Disk(dir string) (disk, error) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return disk{}, fmt.Errorf("%s: %w", dir, err)
 	}
-	kind, known := kinds[int64(s.Type)]
+	kind, known := kinds[int64(s.Type)] //nolint:unconvert // another type elsewhere than on amd64
 	if !known {
 		kind = fmt.Sprintf("file system %#x", s.Type)
 	}

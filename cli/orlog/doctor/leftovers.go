@@ -111,7 +111,7 @@ func (m *machine) traces(ctx context.Context) (t traces, err error) {
 	}
 	tables, err := m.try.Tables(ctx)
 	if err != nil {
-		return t, nil // the check of nftables says so
+		return t, nil //nolint:nilerr // the check of nftables says so
 	}
 	for _, name := range tables {
 		if strings.HasPrefix(name, m.Table+"-") {

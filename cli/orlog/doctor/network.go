@@ -64,7 +64,7 @@ func (m *machine) holder(address string) (pid int, name string) {
 	err = m.eachProcess(func(p int, exe string) error {
 		entries, err := os.ReadDir(m.file(fmt.Sprintf("/proc/%d/fd", p)))
 		if err != nil {
-			return nil // it ended, or is not ours to look at
+			return nil //nolint:nilerr // it ended, or is not ours to look at
 		}
 		for _, e := range entries {
 			if to, err := os.Readlink(m.file(fmt.Sprintf("/proc/%d/fd/%s", p, e.Name()))); err == nil && inodes[to] {
@@ -74,7 +74,7 @@ func (m *machine) holder(address string) (pid int, name string) {
 		}
 		return nil
 	})
-	if err != nil && err != found {
+	if err != nil && !errors.Is(err, found) {
 		return 0, ""
 	}
 	return pid, name

@@ -3,6 +3,7 @@ package storage
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -136,7 +137,7 @@ func (s *store) endOne(ctx context.Context, d deadline) {
 			_, err = s.appendDeletion(ctx, state, doc, s.storageKey(d.key))
 		}
 	}
-	if err == nil || err == errConflict || ctx.Err() != nil { // a conflict: somebody wrote or deleted it meanwhile
+	if err == nil || errors.Is(err, errConflict) || ctx.Err() != nil { // a conflict: somebody wrote or deleted it meanwhile
 		return
 	}
 	s.logger.Warn("an expired object could not be deleted, trying again", events.LogObject, d.key.String(), "after", expiryRetry, events.LogError, err)

@@ -111,7 +111,7 @@ func (w *watcher) run(ctx context.Context) {
 	if ctx.Err() != nil || errors.Is(err, context.Canceled) {
 		return
 	}
-	w.send(ctx, watch.Event{Type: watch.Error, Object: statusOf(err)})
+	_ = w.send(ctx, watch.Event{Type: watch.Error, Object: statusOf(err)}) // it ends either way
 }
 
 // statusOf is an error as a watch reports it.
@@ -178,7 +178,8 @@ func (w *watcher) follow(ctx context.Context) error {
 	changes := w.s.proj.Watch(w.from, w.where.selector)
 	defer changes.Close()
 	if w.notify && w.until == 0 {
-		defer w.s.progress.join(w, changes)()
+		leave := w.s.progress.join(w, changes)
+		defer leave()
 	}
 	for w.until == 0 || changes.Position() < w.until {
 		batch, err := changes.Next(ctx)

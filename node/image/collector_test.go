@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -222,11 +223,12 @@ func TestCollectorRunsEveryFiveMinutesAndBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newShelf(t, DefaultPolicy, 1000)
 		var rounds []time.Duration
-		begun, fail := time.Now(), false
+		begun := time.Now()
+		var fail atomic.Bool
 		disk := b.Disk
 		b.Disk = func() (int64, int64, error) {
 			rounds = append(rounds, time.Since(begun))
-			if fail {
+			if fail.Load() {
 				return 0, 0, errors.New("no disk")
 			}
 			return disk()
@@ -236,10 +238,10 @@ func TestCollectorRunsEveryFiveMinutesAndBacksOff(t *testing.T) {
 		go func() { defer close(done); b.Collector.Run(ctx) }()
 		time.Sleep(7 * time.Minute) // rounds after 1 and 6 minutes
 		synctest.Wait()
-		fail = true
+		fail.Store(true)
 		time.Sleep(20 * time.Minute) // after 11, then 1, 2, 4 and 5 minutes later
 		synctest.Wait()
-		fail = false
+		fail.Store(false)
 		b.Press()
 		synctest.Wait()
 		cancel()

@@ -232,8 +232,8 @@ func TestTimeTravelWatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(w.Stop)
 		e := <-w.ResultChan()
-		w.Stop()
 		if e.Type != want || cmp.Diff(second, e.Object) != "" {
 			t.Errorf("from %s: %s, want %s: %s", from, e.Type, want, cmp.Diff(second, e.Object))
 		}

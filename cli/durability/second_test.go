@@ -27,7 +27,8 @@ func TestSecondGateway(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(second.dataDir(), "pki"), os.DirFS(filepath.Join(first.dataDir(), "pki"))); err != nil {
 		t.Fatal(err)
 	}
-	more := []string{"--gateway-only", "--nats-url", "tls://" + first.nats, "--nats-credentials", filepath.Join(first.dataDir(), "nats", "services.nats")}
+	more := []string{"--gateway-only", "--nats-url", "tls://" + first.nats, "--nats-credentials", filepath.Join(first.dataDir(), "nats", "services.nats"),
+		"--nats-ca", filepath.Join(first.dataDir(), "pki", "ca.crt")}
 	second.start(t, more...)
 	second.ready(t)
 	a, err := first.client()

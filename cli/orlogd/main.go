@@ -41,7 +41,7 @@ Every flag can also be set in the environment (--data-dir is ORLOG_DATA_DIR) or 
   orlogd --nats-url tls://a:4222,tls://b:4222,tls://c:4222 --nats-replicas 3 --nats-credentials /etc/orlog/services.creds --nats-ca /etc/orlog/nats-ca.crt
 
   # One more gateway, on the log of the orlogd on host a (with copies of its pki folder and nats/services.nats)
-  orlogd --gateway-only --nats-url tls://a:4222 --nats-credentials /etc/orlog/services.nats`,
+  orlogd --gateway-only --nats-url tls://a:4222 --nats-credentials /etc/orlog/services.nats --nats-ca /var/lib/orlog/pki/ca.crt`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -125,12 +126,20 @@ func (c *cluster) packBusybox() error {
 	return err
 }
 
+// logLevel is debug, so that the tests see whatever may ever be logged, but for benchmarks, which measure what users have.
+func logLevel() string {
+	if f := flag.Lookup("test.bench"); f != nil && f.Value.String() != "" {
+		return "info"
+	}
+	return "debug"
+}
+
 func (c *cluster) spawnOrlogd() (*process, error) {
 	return c.spawn("orlogd", "--data-dir", filepath.Join(c.dir, "orlogd"), "--listen", "0.0.0.0:6443",
 		"--advertise-address", "198.51.100.1", "--kubeconfig", c.kubeconfig, "--node-kubeconfig", filepath.Join(c.dir, "node.kubeconfig"),
 		"--node-credentials", filepath.Join(c.dir, "node.nats"), "--integrator-credentials", filepath.Join(c.dir, "integrator.nats"), "--node-name", c.id,
 		"--metrics-listen", orlogdMetrics, "--trace-endpoint", traceEndpoint, "--trace-sampling", "0",
-		"--nats-listen", "0.0.0.0:4222", "--log-level", "debug")
+		"--nats-listen", "0.0.0.0:4222", "--log-level", logLevel())
 }
 
 func (c *cluster) startOrlogd() (err error) {
@@ -146,7 +155,7 @@ func (c *cluster) startOrlogd() (err error) {
 func (c *cluster) startAgent() (err error) {
 	c.agent, err = c.spawn("orlog-agent", "--data-dir", filepath.Join(c.dir, "node"), "--kubeconfig", filepath.Join(c.dir, "node.kubeconfig"),
 		"--nats-credentials", filepath.Join(c.dir, "node.nats"), "--bin-dir", c.bin, "--node-name", c.id, "--bridge", c.id+"b", "--nft-table", c.id, "--cgroup-root", "/"+c.id,
-		"--metrics-listen", agentMetrics, "--trace-endpoint", traceEndpoint, "--trace-sampling", "0", "--log-level", "debug")
+		"--metrics-listen", agentMetrics, "--trace-endpoint", traceEndpoint, "--trace-sampling", "0", "--log-level", logLevel())
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ complete -C 'orlog tail --class '
 		t.Run(shell, func(t *testing.T) {
 			path, err := exec.LookPath(shell)
 			if err != nil {
-				t.Skipf("%s is not installed", shell)
+				t.Fatalf("%v: deploy/local/setup --test installs it", err)
 			}
 			cmd := exec.Command(path, append(c.args, c.script)...)
 			cmd.Env = append(os.Environ(), asOrlog+"=1", "PATH="+dir+":"+os.Getenv("PATH"), "KUBECONFIG="+filepath.Join(dir, "none"), "HOME="+dir)

@@ -71,7 +71,7 @@ func nextStep(message, kubeconfig string, here install) string {
 	case has("certificate signed by unknown authority", "certificate is not valid"):
 		return fmt.Sprintf("The server is another one than %s was written for: an Orlog that was set up anew has new keys. Name its own kubeconfig with --kubeconfig or $KUBECONFIG.", kubeconfig)
 	case has("You must be logged in", "(Unauthorized)"):
-		return fmt.Sprintf("The server does not accept the credentials in %s: they are another cluster's, or have expired. Name the right kubeconfig with --kubeconfig or $KUBECONFIG.", kubeconfig)
+		return fmt.Sprintf("The server does not accept the credentials in %s: they are another cluster's, have expired or were revoked. Name the right kubeconfig with --kubeconfig or $KUBECONFIG.", kubeconfig)
 	case has("no such host", "i/o timeout", "no route to host", "network is unreachable"):
 		return fmt.Sprintf("The server that %s names cannot be reached from here.", kubeconfig)
 	case has("GET /orlog/v1/events"):

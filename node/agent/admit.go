@@ -49,10 +49,11 @@ func fits(request, used, allocatable v1.ResourceList, pods int64) *ladder.Reject
 		return &ladder.Rejection{Reason: "OutOfpods", Message: fmt.Sprintf(rejected+"Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", pods, limit)}
 	}
 	for name, want := range request {
-		if want.IsZero() {
+		has, ours := allocatable[name]
+		if want.IsZero() || !ours && isExtended(name) { // what others advertise for the node, the scheduler counts
 			continue
 		}
-		has, taken := allocatable[name], used[name]
+		taken := used[name]
 		left := has.DeepCopy()
 		left.Sub(taken)
 		if want.Cmp(left) > 0 {

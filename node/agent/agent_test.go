@@ -246,6 +246,7 @@ func TestAdmission(t *testing.T) {
 		}
 	}
 	first, clash, other := pod("first", port("192.0.2.1")), pod("clash", port("")), pod("other", port("192.0.2.2"))
+	other.Spec.Containers[0].Resources.Requests = v1.ResourceList{"example.com/gpu": resource.MustParse("2")} // none of the agent's affair
 	b.want(first, "bound")
 	b.awaitReady(first)
 	b.want(clash, "bound")

@@ -193,11 +193,16 @@ func (a *Agent) nodeStatus(was *v1.NodeStatus) *v1.NodeStatus {
 // keepExtended keeps the extended resources that somebody else advertised for the node: they are not the agent's.
 func keepExtended(own, was v1.ResourceList) {
 	for name, quantity := range was {
-		domain, _, extended := strings.Cut(string(name), "/")
-		if _, ours := own[name]; extended && !ours && domain != "kubernetes.io" && !strings.HasSuffix(domain, ".kubernetes.io") {
+		if _, ours := own[name]; !ours && isExtended(name) {
 			own[name] = quantity
 		}
 	}
+}
+
+// isExtended: the resource is none of Kubernetes' own.
+func isExtended(name v1.ResourceName) bool {
+	domain, _, prefixed := strings.Cut(string(name), "/")
+	return prefixed && domain != "kubernetes.io" && !strings.HasSuffix(domain, ".kubernetes.io")
 }
 
 // pressures tells what the machine is short of: less than 100 MiB of memory, 10% of the disk or 5% of its files,

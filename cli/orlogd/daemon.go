@@ -78,9 +78,13 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 	}
 	followers.Go(func() error { return stores.volatile.Follow(follow, logs.volatile) })
 
-	ledger, door, err := openDoor(follow, stores, logs, logger)
-	if err != nil {
-		return err
+	reading, stopReading := context.WithCancel(follow) // a long log may take minutes: who asks orlogd to stop meanwhile is heard
+	deaf := context.AfterFunc(ctx, stopReading)
+	defer deaf()
+	ledger, door, err := openDoor(reading, stores, logs, logger)
+	if stopReading(); err != nil {
+		stopFollowing()
+		return ended(ctx, err, followers.Wait())
 	}
 	services, serve := errgroup.WithContext(ctx)
 	services.Go(func() error { return ledger.Run(serve) })
@@ -97,14 +101,20 @@ func run(ctx context.Context, o options, logger *slog.Logger) (err error) {
 	services.Go(func() error { return seen.serve(serve) })
 	startServices(serve, services, o, stores, logs, ledger, door, seen, logger)
 	err = services.Wait()
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = nil // asked to stop, and stopped
-	}
 	stopFollowing()
-	if ferr := followers.Wait(); ferr != nil && !errors.Is(ferr, context.Canceled) {
-		err = errors.Join(err, ferr)
+	return ended(ctx, err, followers.Wait())
+}
+
+// ended is what services and followers came to: nil where they were asked to stop, and stopped. The services may
+// have ended because of a follower, and say so.
+func ended(ctx context.Context, services, followers error) error {
+	if ctx.Err() != nil && errors.Is(services, context.Canceled) {
+		services = nil
 	}
-	return err
+	if followers == nil || errors.Is(followers, context.Canceled) || errors.Is(services, followers) {
+		return services
+	}
+	return errors.Join(services, followers)
 }
 
 // startServices starts the gateway and, once it is ready, what works through it.

@@ -120,12 +120,17 @@ func (d *doorman) run(ctx context.Context, config *rest.Config) error {
 	if err := d.register(ctx, requests); err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
+	for wait := firstReport; ctx.Err() == nil; {
 		changed := d.ledger.Changed()
 		if err := d.admit(); err != nil {
 			return err
 		}
-		again := d.report(ctx, requests)
+		var again <-chan time.Time
+		if d.report(ctx, requests) {
+			wait = firstReport
+		} else {
+			again, wait = time.After(wait), min(2*wait, lastReport)
+		}
 		select {
 		case <-changed:
 		case <-again:
@@ -135,22 +140,25 @@ func (d *doorman) run(ctx context.Context, config *rest.Config) error {
 	return nil
 }
 
-// retryReports is how long a request waits for its condition where writing it failed.
-const retryReports = 2 * time.Second
+// How long a request waits for its condition where writing it failed, at first and at most. Whether the key is let
+// in does not wait for that.
+const (
+	firstReport = 2 * time.Second
+	lastReport  = time.Minute
+)
 
-// report says on the requests what has come of them. What cannot be written now is tried again when the
-// channel that it returns is ready; nil where nothing is left.
-func (d *doorman) report(ctx context.Context, requests certificatesclient.CertificatesV1Interface) <-chan time.Time {
-	var again <-chan time.Time
+// report says on the requests what has come of them; false where that cannot be written now.
+func (d *doorman) report(ctx context.Context, requests certificatesclient.CertificatesV1Interface) (done bool) {
+	done = true
 	for _, e := range d.ledger.ForLog() {
 		err := d.reportOn(ctx, requests, e)
 		if err == nil || ctx.Err() != nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 			continue // a conflict is a change that the ledger will tell
 		}
 		d.logger.Warn("saying on a request for the log that it is in force", "request", e.Request, events.LogError, err)
-		again = time.After(retryReports)
+		done = false
 	}
-	return again
+	return done
 }
 
 func (d *doorman) reportOn(ctx context.Context, requests certificatesclient.CertificatesV1Interface, e request.Entry) error {

@@ -137,11 +137,9 @@ func (r *Record) didContainer(step Step, o Outcome, now time.Time) {
 
 func (c *Container) didStart(o Outcome, now time.Time) {
 	if o.Lost { // as often as that happens, which is when somebody removes images: at once, then with pauses
-		if c.Trouble == nil {
-			c.Pulled = false
+		if c.Pulled = false; c.Trouble == nil {
 			return
 		}
-		c.Pulled = false
 	}
 	if o.Err != nil && !o.Ended {
 		c.Trouble = retry(c.Trouble, o.Reason, o.Err.Error(), now, firstBackoff, firstBackoff)

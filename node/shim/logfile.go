@@ -115,13 +115,18 @@ func (l *logFile) rotate(now time.Time) {
 	}
 	l.f.Close()
 	l.f = nil
+	l.prune() // before the new file is there: never are there more than were asked for
 	if err := l.open(); err != nil {
 		l.size = 0 // flush tries again and counts what is lost meanwhile
 	}
+}
+
+// prune removes the oldest rotated files. What cannot be removed the next rotation tries again.
+func (l *logFile) prune() {
 	old := RotatedLogs(l.path)
 	for len(old) > l.files-1 {
 		if err := os.Remove(old[0]); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return // the next rotation tries again
+			return
 		}
 		old = old[1:]
 	}

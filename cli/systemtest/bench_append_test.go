@@ -87,7 +87,7 @@ func benchLog(b *testing.B) events.Log {
 		b.Fatal(err)
 	}
 	b.Cleanup(server.Shutdown)
-	conn, err := jetstream.Connect(b.Context(), jetstream.Options{URL: server.URL()})
+	conn, err := jetstream.Connect(b.Context(), jetstream.Options{Server: server})
 	if err != nil {
 		b.Fatal(err)
 	}

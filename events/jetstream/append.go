@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -61,6 +62,7 @@ type appending struct {
 	log     *log
 	entries []events.Entry
 	msgs    []*nats.Msg
+	batch   string       // the batch's ID; "" for any
 	bytes   int          // that the messages take, about
 	done    chan outcome // of the first attempt
 	// retried: the events may be on the log already, from an earlier attempt or an earlier call.
@@ -193,7 +195,7 @@ func (a *appending) mark() {
 		}
 		return
 	}
-	id := rand.Text()
+	id := cmp.Or(a.batch, rand.Text())
 	for i, m := range a.msgs {
 		m.Header[headerBatchID] = []string{id}
 		m.Header[headerBatchSequence] = []string{strconv.Itoa(i + 1)}

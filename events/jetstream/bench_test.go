@@ -23,9 +23,9 @@ var payload = fmt.Appendf(nil, `{"metadata":{"uid":"u"},"spec":{"text":%q}}`, st
 // append and fdatasync. Compare x-raw, not the absolutes.
 func BenchmarkAppend(b *testing.B) {
 	raw := rawSyncs(b)
-	for _, writers := range []int{1, 8, 64} {
+	for _, writers := range []int{1, 4, 8, 16, 64} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			l := open(b, connect(b, jetstream.Options{URL: start(b).URL()}))
+			l := open(b, connect(b, jetstream.Options{Server: start(b)}))
 			benchmarkAppend(b, l, writers, raw)
 		})
 	}

@@ -65,7 +65,13 @@ func startProcess(t *testing.T, dir string) *serverProcess {
 		t.Fatal(err)
 	}
 	p := &serverProcess{cmd: cmd}
-	t.Cleanup(p.kill)
+	room := jetstream.StagingRoom(t, dir)
+	t.Cleanup(func() {
+		p.kill()
+		if err := os.RemoveAll(room); err != nil {
+			t.Error(err)
+		}
+	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	p.url = strings.TrimSpace(line)
 	if err != nil || !strings.HasPrefix(p.url, "nats://") {

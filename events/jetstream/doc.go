@@ -3,8 +3,8 @@
 // connection.
 //
 // It is the only package that imports nats.go and nats-server. It may open network connections and, where a
-// server is embedded, the server's directory. It logs nothing itself; the embedded server's warnings go to
-// the slog.Logger of [ServerOptions].
+// server is embedded, the server's directory and one in memory (/dev/shm/orlog-staging-*). It logs nothing
+// itself; the embedded server's warnings go to the slog.Logger of [ServerOptions].
 //
 // How data passes through. Append: each event becomes one message (CloudEvents headers, Nats-Msg-Id = ce-id,
 // the guard as Nats-Expected-Last-Subject-Sequence on a wildcard subject). One event is a plain publish,
@@ -12,9 +12,9 @@
 // "wrong sequence" about an append that may be our own retry, is resolved by reading the log: a guarded
 // event, if it is there, is the first one after its guard's sequence.
 //
-// With one replica, appends of different callers that wait at the same time share a batch (group.go). With
-// several, guards are spelled alike for all writers of an object (pin.go), as the server tells appends that
-// are under way apart by spelling alone.
+// With one replica, appends of different callers that wait at the same time share a batch (group.go), which a
+// server of the same process stages in memory (staging.go). With several, guards are spelled alike for all
+// writers of an object (pin.go), as the server tells appends that are under way apart by spelling alone.
 //
 // Subscribe: an ephemeral, flow-controlled push consumer a subscription. The reader recreates it at its own
 // position whenever the connection, the consumer or a message was lost, so the position in the log is the

@@ -2,8 +2,11 @@ package jetstream
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/orlog-io/orlog/events"
 )
@@ -17,19 +20,27 @@ import (
 // each member is published for itself. Members about the same object never share a group, as the server
 // judges a batch's guards by what was there before it.
 const (
-	// groupFrom is how many events make a batch cheaper than single messages: the server stages a batch in
+	// groupFromDisk is how many events make a batch cheaper than single messages: the server stages a batch in
 	// files of its own first.
-	groupFrom = 16
+	groupFromDisk = 16
+	// groupFromMemory is that where these files are in memory.
+	groupFromMemory = 4
 	// groupBytes bounds what one batch carries, unless it is one large append.
 	groupBytes = 8 << 20
 	// groupPause is for how many groups batching pauses at most, after batches that were refused.
 	groupPause = 64
+	// gatherShare bounds how long the next group waits for the writers of the last one: this part of what
+	// the last one took.
+	gatherShare = 4
 )
 
 type group struct {
 	mu      sync.Mutex
 	running bool
 	waiting []*appending
+	// enough, where not nil, is closed when as many wait as gather waits for.
+	enough chan struct{}
+	wanted int
 
 	// pause counts down the groups that are not batched, as the last batches were refused; refused is where
 	// it starts next time. Only the goroutine that runs the groups touches them.
@@ -47,6 +58,10 @@ func (l *log) submit(ctx context.Context, a *appending) ([]events.Sequence, erro
 	a.done = make(chan outcome, 1)
 	l.group.mu.Lock()
 	l.group.waiting = append(l.group.waiting, a)
+	if l.group.enough != nil && len(l.group.waiting) >= l.group.wanted {
+		close(l.group.enough)
+		l.group.enough = nil
+	}
 	if !l.group.running {
 		l.group.running = true
 		go l.runGroups()
@@ -69,9 +84,11 @@ func (l *log) runGroups() {
 		if members == nil {
 			return
 		}
+		began := time.Now()
 		if l.group.pause > 0 {
 			l.group.pause--
-		} else if worthBatching(members) && l.publishGroup(members) {
+		} else if l.worthBatching(members) && l.publishGroup(members) {
+			l.gather(len(members), time.Since(began)/gatherShare)
 			continue
 		}
 		var wg sync.WaitGroup
@@ -82,14 +99,50 @@ func (l *log) runGroups() {
 	}
 }
 
-func worthBatching(members []*appending) bool {
+// gather waits, for so long at most, until the writers of the last group, who have just got their answers, are
+// back. Without that, two halves of the writers would take turns for ever, each half waiting for the other's
+// group, and every group would be half as large as it could be.
+func (l *log) gather(last int, patience time.Duration) {
+	if last < l.groupFrom() {
+		return
+	}
+	l.group.mu.Lock()
+	enough := make(chan struct{})
+	l.group.wanted = min(last+len(l.group.waiting), events.MaxBatch)
+	if len(l.group.waiting) >= l.group.wanted {
+		l.group.mu.Unlock()
+		return
+	}
+	l.group.enough = enough
+	l.group.mu.Unlock()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-enough:
+	case <-timer.C:
+		l.group.mu.Lock()
+		l.group.enough = nil
+		l.group.mu.Unlock()
+	case <-l.closing:
+	}
+}
+
+func (l *log) worthBatching(members []*appending) bool {
 	entries, batches := 0, 0
 	for _, a := range members {
 		if entries += len(a.entries); len(a.entries) > 1 {
 			batches++
 		}
 	}
-	return len(members) > 1 && (entries >= groupFrom || batches > 1)
+	return len(members) > 1 && (entries >= l.groupFrom() || batches > 1)
+}
+
+// groupFrom is from how many events on a batch is cheaper than single messages.
+func (l *log) groupFrom() int {
+	if l.staging.inMemory() {
+		return groupFromMemory
+	}
+	return groupFromDisk
 }
 
 // nextGroup takes those who wait, in their order, as far as they may share a batch; nil ends the run.
@@ -138,7 +191,17 @@ func (l *log) publishGroup(members []*appending) bool {
 	for _, a := range members {
 		all.entries, all.msgs = append(all.entries, a.entries...), append(all.msgs, a.msgs...)
 	}
+	if !slices.ContainsFunc(members, func(a *appending) bool { return len(a.entries) > 1 }) {
+		all.batch = rand.Text()
+	}
+	staged, placeErr := l.staging.place(all.batch)
 	answer, err := all.publish(context.Background())
+	if err == nil {
+		placeErr = errors.Join(placeErr, l.staging.placed(staged))
+	}
+	if placeErr != nil {
+		l.conn.report(placeErr)
+	}
 	if err == nil && answer.Error != nil || errors.Is(err, ErrForbidden) { // nothing was appended
 		l.group.refused = min(2*l.group.refused+1, groupPause)
 		l.group.pause = l.group.refused

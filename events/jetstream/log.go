@@ -28,6 +28,7 @@ type log struct {
 	batches chan struct{} // places for open atomic batches: the server has 50 a stream
 	last    lastCalls
 	group   group
+	staging *staging // nil: on disk
 
 	measures measures
 
@@ -40,6 +41,9 @@ var _ events.Log = (*log)(nil)
 func (c *Conn) open(stream, root string, replicas int, gapless bool) *log {
 	l := &log{conn: c, stream: stream, root: root, gapless: gapless, replicas: replicas,
 		closing: make(chan struct{}), batches: make(chan struct{}, 12), subscriptions: map[*subscription]bool{}, measures: c.measuresOf(root)}
+	if gapless {
+		l.staging = c.opts.Server.staging(stream)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.logs = append(c.logs, l)

@@ -47,8 +47,10 @@ type ServerOptions struct {
 
 // Server is an embedded NATS server with JetStream, every append on disk before it is acknowledged.
 type Server struct {
-	nats *server.Server
-	o    ServerOptions
+	nats   *server.Server
+	o      ServerOptions
+	room   string // a directory in memory for what need not be on disk; "": none (staging.go)
+	logger *slog.Logger
 
 	mu   sync.Mutex
 	open bool
@@ -75,7 +77,8 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if logger == nil {
 		logger = slog.Default()
 	}
-	quiet := &serverLog{to: logger.With("component", "log server")}
+	logger = logger.With("component", "log server")
+	quiet := &serverLog{to: logger}
 	s.SetLoggerV2(quiet, false, false, false)
 	s.Start()
 	timeout := o.StartTimeout
@@ -92,7 +95,11 @@ func StartServer(o ServerOptions) (*Server, error) {
 		s.WaitForShutdown()
 		return nil, fmt.Errorf("log server in %s: %w; the server's last error: %s", o.Dir, err, quiet.lastError())
 	}
-	return &Server{nats: s, o: o, open: !o.Closed}, nil
+	room, err := stagingRoom(o.Dir)
+	if err != nil {
+		logger.Info("batches of unrelated appends are staged on disk, which is slower", "reason", err)
+	}
+	return &Server{nats: s, o: o, logger: logger, room: room, open: !o.Closed}, nil
 }
 
 func natsOptions(o ServerOptions) (*server.Options, error) {
@@ -200,4 +207,10 @@ func (s *Server) URL() string { return s.nats.ClientURL() }
 func (s *Server) Shutdown() {
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
+	if s.room == "" {
+		return
+	}
+	if err := os.RemoveAll(s.room); err != nil {
+		s.logger.Warn("what was staged in memory is left", "error", err)
+	}
 }

@@ -5,9 +5,6 @@ package systemtest
 import (
 	"context"
 	"fmt"
-	"net"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -99,21 +96,9 @@ func benchLog(b *testing.B) events.Log {
 	return log
 }
 
-// benchEtcd starts the etcd of bin/tools (deploy/checks/etcd) on loopback, as it comes: every write is fsynced.
 func benchEtcd(b *testing.B) *clientv3.Client {
 	b.Helper()
-	client, peer := "http://"+freeAddress(b), "http://"+freeAddress(b)
-	cmd := exec.Command(filepath.Join(the.bin, "tools", "etcd"), "--data-dir", b.TempDir(), "--log-level", "error", "--listen-client-urls", client,
-		"--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
-	if err := cmd.Start(); err != nil {
-		b.Fatalf("etcd (deploy/checks/etcd fetches it): %v", err)
-	}
-	b.Cleanup(func() {
-		if err := cmd.Process.Kill(); err != nil {
-			b.Error(err)
-		}
-		_ = cmd.Wait() // says that it was killed
-	})
+	client := startEtcd(b)
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{client}, DialTimeout: 30 * time.Second})
 	if err != nil {
 		b.Fatal(err)
@@ -125,14 +110,4 @@ func benchEtcd(b *testing.B) *clientv3.Client {
 		b.Fatalf("etcd does not answer: %v", err)
 	}
 	return c
-}
-
-func freeAddress(b *testing.B) string {
-	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -36,7 +36,7 @@ const (
 
 // BenchmarkAPI creates pods by ten clients at once, half of them by clients that speak protobuf and half by such
 // that speak JSON, and lists them all, as they are and as they were a moment ago. No scheduler feels called upon, so
-// that nothing but the API is measured. The peer, measured in the same way right after, is kube-apiserver on etcd.
+// that nothing but the API is measured. The peer, measured in the same way right after, is Kubernetes' control plane.
 func BenchmarkAPI(b *testing.B) {
 	floor := rawSyncs(b, 1024, time.Second)
 	ours := apiConfig(func(contentType string) *rest.Config { return clientConfig(b, contentType) })
@@ -44,7 +44,7 @@ func BenchmarkAPI(b *testing.B) {
 	benchNamespace(b, c)
 	us := measureAPI(b, ours, true)
 	kube := startKube(b)
-	kubeNamespace(b, kube.clientset(b, ""))
+	benchNamespace(b, kube.clientset(b, ""))
 	them := measureAPI(b, kube, false)
 	for _, format := range formats {
 		u, t := us[format], them[format]

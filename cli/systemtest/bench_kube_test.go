@@ -16,14 +16,15 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// startKube starts the peer of the API's benchmarks: the kube-apiserver of bin/tools (deploy/checks/apiserver) on the
-// etcd there, both on loopback and as they come, with RBAC. It returns how to reach it as an administrator.
+// startKube starts the peer of the API's benchmarks on loopback, as it comes, with RBAC: the etcd, kube-apiserver,
+// kube-controller-manager and kube-scheduler of bin/tools (deploy/checks/etcd and kubernetes). It returns how to reach
+// it as an administrator.
 func startKube(b *testing.B) apiConfig {
 	b.Helper()
 	etcd, dir := startEtcd(b), b.TempDir()
@@ -31,7 +32,18 @@ func startKube(b *testing.B) apiConfig {
 	if err != nil {
 		b.Fatal(err)
 	}
-	keyFile, tokenFile, token := filepath.Join(dir, "key.pem"), filepath.Join(dir, "tokens"), rand.Text()
+	address, token := freeAddress(b), rand.Text()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	keyFile, tokenFile, kubeconfig := filepath.Join(dir, "key.pem"), filepath.Join(dir, "tokens"), filepath.Join(dir, "kubeconfig")
+	access := clientcmdapi.Config{Clusters: map[string]*clientcmdapi.Cluster{"kube": {Server: "https://" + address, InsecureSkipTLSVerify: true}},
+		AuthInfos: map[string]*clientcmdapi.AuthInfo{"bench": {Token: token}}, CurrentContext: "kube",
+		Contexts: map[string]*clientcmdapi.Context{"kube": {Cluster: "kube", AuthInfo: "bench"}}}
+	if err := clientcmd.WriteToFile(access, kubeconfig); err != nil {
+		b.Fatal(err)
+	}
 	for file, content := range map[string][]byte{
 		keyFile:   pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}),
 		tokenFile: []byte(token + ",bench,bench,system:masters\n"),
@@ -40,13 +52,8 @@ func startKube(b *testing.B) apiConfig {
 			b.Fatal(err)
 		}
 	}
-	address := freeAddress(b)
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		b.Fatal(err)
-	}
 	startPeer(b, "kube-apiserver", "--etcd-servers", etcd, "--bind-address", "127.0.0.1", "--advertise-address", "192.0.2.1", "--secure-port", port,
-		"--cert-dir", dir, "--service-cluster-ip-range", "10.96.0.0/16", "--authorization-mode", "RBAC", "--token-auth-file", tokenFile, "-v", "0",
+		"--cert-dir", dir, "--service-cluster-ip-range", "10.96.0.0/16", "--authorization-mode", "RBAC", "--token-auth-file", tokenFile,
 		"--service-account-issuer", "https://bench", "--service-account-key-file", keyFile, "--service-account-signing-key-file", keyFile)
 	config := func(contentType string) *rest.Config {
 		c := &rest.Config{Host: "https://" + address, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{Insecure: true}, QPS: -1}
@@ -55,29 +62,15 @@ func startKube(b *testing.B) apiConfig {
 		}
 		return c
 	}
-	c, err := kubernetes.NewForConfig(config(""))
-	if err != nil {
-		b.Fatal(err)
-	}
+	c := apiConfig(config).clientset(b, "")
 	if err := the.await(time.Minute, "kube-apiserver", func() error {
 		return c.RESTClient().Get().AbsPath("/readyz").Do(context.Background()).Error()
 	}); err != nil {
 		b.Fatal(err)
 	}
+	startPeer(b, "kube-controller-manager", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port=0", "--service-account-private-key-file", keyFile)
+	startPeer(b, "kube-scheduler", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port=0")
 	return config
-}
-
-// kubeNamespace makes the benchmark's namespace, and what controllers would put there.
-func kubeNamespace(b *testing.B, c *kubernetes.Clientset) {
-	b.Helper()
-	ctx := context.Background()
-	if _, err := c.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: benchSpace}}, metav1.CreateOptions{}); err != nil {
-		b.Fatal(err)
-	}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	if _, err := c.CoreV1().ServiceAccounts(benchSpace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
-		b.Fatal(err)
-	}
 }
 
 // startEtcd starts the etcd of bin/tools (deploy/checks/etcd) on loopback, as it comes: every write is fsynced.

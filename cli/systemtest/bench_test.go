@@ -5,11 +5,7 @@ package systemtest
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"syscall"
@@ -27,7 +23,7 @@ import (
 )
 
 // The benchmarks measure what a user waits for, from the API call to what the watch shows, beside the floor of
-// the same machine in the same run: runc alone, without a network. Each gives the median of its own rounds, so they
+// the same machine in the same run: runc alone, with or without a network. Each gives the median of its own rounds, so they
 // are run once (-benchtime 1x). Run them with task bench; on a busy machine only the ratios mean something.
 
 // client is a Kubernetes client that lives in this process.
@@ -129,62 +125,19 @@ func removeBench(b *testing.B, c *kubernetes.Clientset) {
 	untilReady(b, c, 0)
 }
 
-// runcFloor is the time of one bare "runc run" of a program that ends at once.
-func runcFloor(b *testing.B) time.Duration {
+// report gives the median of the rounds beside the floor of one.
+func report(b *testing.B, rounds []time.Duration, floor time.Duration, name string) {
 	b.Helper()
-	dir := b.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "rootfs"), 0o755); err != nil {
-		b.Fatal(err)
-	}
-	if out, err := exec.Command("cp", filepath.Join(the.bin, "demo-web"), filepath.Join(dir, "rootfs", "demo-web")).CombinedOutput(); err != nil {
-		b.Fatalf("%v: %s", err, out)
-	}
-	runcPath := filepath.Join(the.bin, "runc")
-	if out, err := exec.Command(runcPath, "spec", "--bundle", dir).CombinedOutput(); err != nil {
-		b.Fatalf("%v: %s", err, out)
-	}
-	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	var spec map[string]any
-	if err := json.Unmarshal(raw, &spec); err != nil {
-		b.Fatal(err)
-	}
-	process := spec["process"].(map[string]any)
-	process["args"], process["terminal"] = []string{"/demo-web", "version"}, false
-	delete(process, "rlimits") // raising them needs CAP_SYS_RESOURCE
-	if raw, err = json.Marshal(spec); err != nil {
-		b.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o600); err != nil {
-		b.Fatal(err)
-	}
-	var took []time.Duration
-	for i := range 15 {
-		begin := time.Now()
-		if out, err := exec.Command(runcPath, "--root", filepath.Join(dir, "state"), "run", "--bundle", dir, the.id+strconv.Itoa(i)).CombinedOutput(); err != nil {
-			b.Fatalf("runc run: %v: %s", err, out)
-		}
-		took = append(took, time.Since(begin))
-	}
-	return median(took)
-}
-
-// report gives the median of the rounds, each of which started so many pods, beside the floor.
-func report(b *testing.B, rounds []time.Duration, floor time.Duration, pods int) {
 	each := median(rounds)
 	b.ReportMetric(milliseconds(each), "ms")
-	b.ReportMetric(milliseconds(floor), "ms/bare-runc")
-	b.ReportMetric(float64(each)/float64(floor)/float64(pods), "x-runc/pod")
-	if pods > 1 {
-		b.ReportMetric(float64(pods)/each.Seconds(), "pods/s")
-	}
+	b.ReportMetric(milliseconds(floor), "ms/"+name)
+	b.ReportMetric(float64(each)/float64(floor), "x-"+name)
 	b.ReportMetric(0, "ns/op")
 }
 
 func BenchmarkOneReplicaUntilReady(b *testing.B) {
-	c, floor := client(b), runcFloor(b)
+	floor, _ := containerFloor(b)
+	c := client(b)
 	var took []time.Duration
 	for range 11 {
 		begin := time.Now()
@@ -193,11 +146,12 @@ func BenchmarkOneReplicaUntilReady(b *testing.B) {
 		took = append(took, time.Since(begin))
 		removeBench(b, c)
 	}
-	report(b, took, floor, 1)
+	report(b, took, floor, "runc-cni")
 }
 
 func BenchmarkScaleOneToFifty(b *testing.B) {
-	c, floor := client(b), runcFloor(b)
+	_, floor := containerFloor(b)
+	c := client(b)
 	var up, down []time.Duration
 	for range 5 {
 		benchDeployment(b, c, 1)
@@ -210,8 +164,12 @@ func BenchmarkScaleOneToFifty(b *testing.B) {
 		removeBench(b, c)
 		down = append(down, time.Since(begin))
 	}
-	report(b, up, floor, 49)
+	rate := 49 / median(up).Seconds()
+	b.ReportMetric(rate, "pods/s")
+	b.ReportMetric(floor, "pods/s-runc-cni")
+	b.ReportMetric(rate/floor, "x-runc-cni")
 	b.ReportMetric(milliseconds(median(down)), "ms/delete-50")
+	b.ReportMetric(0, "ns/op")
 }
 
 func BenchmarkKilledProcessUntilReady(b *testing.B) {
@@ -223,7 +181,7 @@ func BenchmarkKilledProcessUntilReady(b *testing.B) {
 		took = append(took, killOne(b, c))
 		removeBench(b, c)
 	}
-	report(b, took, floor, 1)
+	report(b, took, floor, "bare-runc")
 }
 
 // killOne kills the one pod's processes and returns how long it took until a watch said that it runs again and is

@@ -113,9 +113,6 @@ func (t *tx) take(e *events.Event) error {
 		t.asOf = e.Stored
 	}
 	key := e.Subject.Key
-	if t.s.o.Keep != nil && !t.s.o.Keep(key) {
-		return nil
-	}
 	o := t.objects[key]
 	if o == nil {
 		o = &object{was: row{State: events.State{Key: key}}}

@@ -44,7 +44,7 @@ func (v *View) hashRows(h hash.Hash) (err error) {
 }
 
 // Digest is a hash (SHA-256, hex) over the view's sequence and the state of every live object: equal for
-// any two stores with the same Keep, whatever history they have.
+// any two stores with the same Patterns, whatever history they have.
 func (v *View) Digest() (string, error) {
 	h := sha256.New()
 	hashPart(h, binary.BigEndian.AppendUint64(nil, uint64(v.at)))

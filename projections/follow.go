@@ -59,3 +59,23 @@ func (s *Store) follow(ctx context.Context, log events.Log) (err error) {
 		}
 	}
 }
+
+// End is the newest sequence on the log that concerns the store, which is its position once it has caught up; 0 where
+// there is none. With Options.Patterns the log may go on after that.
+func (s *Store) End(ctx context.Context, log events.Log) (events.Sequence, error) {
+	if len(s.o.Patterns) == 0 {
+		return log.Last(ctx)
+	}
+	var end events.Sequence
+	for _, pattern := range s.o.Patterns {
+		e, err := log.LastOn(ctx, pattern)
+		if errors.Is(err, events.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		end = max(end, e.Sequence)
+	}
+	return end, nil
+}

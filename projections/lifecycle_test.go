@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/orlog-io/orlog/events"
+	"github.com/orlog-io/orlog/events/memlog"
 )
 
 func digest(t testing.TB, s *Store) string {
@@ -147,22 +148,52 @@ func TestOtherFormatIsRebuilt(t *testing.T) {
 	mustEqual(t, "digest", digest(t, fresh), digest(t, s))
 }
 
-func TestKeep(t *testing.T) {
-	m := model{newHistory(25).events(100)}
-	s := open(t, "store", Options{InMemory: true, History: true, Keep: func(k events.Key) bool { return k.Resource == "pods" }})
-	apply(t, s, m.log)
-	mustEqual(t, "position", events.Sequence(100), s.Position())
-	v := s.Now()
-	defer v.Close()
-	mustEqual(t, "list", m.list(100, Selector{Resource: "pods"}), collect(t, v.List(Selector{}, "")))
-	w := s.Watch(0, Selector{})
-	defer w.Close()
-	mustSee(t, "watch", w, m.changes(0, Selector{Resource: "pods"}))
+// A store that reads a part of the log has caught up at the newest event of that part.
+func TestPatterns(t *testing.T) {
+	m, log := model{newHistory(25).events(100)}, memlog.New()
+	pods := "orlog.*.core.pods.>"
+	s := open(t, "store", Options{InMemory: true, History: true, Patterns: []string{pods, "orlog.*.core.no-such-resource.>"}})
+	if end, err := s.End(t.Context(), log); err != nil || end != 0 {
+		t.Fatalf("the end of an empty log: %d, %v", end, err)
+	}
+	var want events.Sequence
 	for _, e := range m.log {
-		if _, ok, err := s.EventAt(e.Sequence); err != nil || ok != (e.Subject.Key.Resource == "pods") {
-			t.Fatalf("event %d: %v %v", e.Sequence, ok, err)
+		seqs, err := log.Append(t.Context(), events.Entry{Event: e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if events.Matches(pods, e.Subject.String()) {
+			want = seqs[0]
 		}
 	}
+	if want == 0 || want == 100 {
+		t.Fatalf("the newest event about a pod is %d: the test shows nothing", want)
+	}
+	end, err := s.End(t.Context(), log)
+	if err != nil || end != want {
+		t.Fatalf("end: %d, %v; want %d", end, err, want)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Follow(ctx, log) }()
+	if err := s.WaitFor(t.Context(), end); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	mustEqual(t, "position", want, s.Position())
+	v := s.Now()
+	defer v.Close()
+	mustEqual(t, "keys", keysOf(m.list(100, Selector{Resource: "pods"})), keysOf(collect(t, v.List(Selector{}, ""))))
+}
+
+func keysOf(states []events.State) (keys []events.Key) {
+	for _, s := range states {
+		keys = append(keys, s.Key)
+	}
+	return keys
 }
 
 // Without history, what is needed to write about an object that is gone stays; its last state does not.

@@ -8,8 +8,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"github.com/orlog-io/orlog/events"
 )
 
 var (
@@ -24,12 +22,11 @@ type Options struct {
 	// History keeps every version and every event, for At, AtTime, Timeline, EventAt and Watch from any
 	// past sequence.
 	History bool
-	// Keep says which objects the store is about; nil keeps all. Events about other objects only advance
-	// the position. Scope names what Keep does: a store written under another scope is rebuilt.
-	Keep  func(events.Key) bool
-	Scope string
-	// Patterns restricts what Follow subscribes to, for readers that may not see everything. Empty: all.
+	// Patterns restricts what Follow subscribes to: the position goes from one event that matches to the next, and a
+	// gap between them is not noticed. Empty: all.
 	Patterns []string
+	// Scope names what Patterns do: a store written under another scope is rebuilt.
+	Scope string
 	// InMemory keeps the store in memory: it ends with the process. For tests and simulation.
 	InMemory bool
 	// CacheBytes (default 16 MiB) holds uncompressed blocks, MemTableBytes (default 8 MiB, with History 32 MiB, which

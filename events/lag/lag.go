@@ -20,6 +20,9 @@ type Reader struct {
 	Log  events.Log
 	// Position is the newest sequence that the reader has taken in.
 	Position func() events.Sequence
+	// End is the newest sequence that concerns the reader, for one that does not read everything; nil: the log's
+	// last. Its lag in seconds is then the age of that event.
+	End func(context.Context) (events.Sequence, error)
 }
 
 // Collector is a prometheus.Collector. Make it with New.
@@ -62,15 +65,14 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 			to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, r.Name)
 		}
 		send(position, float64(at))
-		last, asked := lasts[r.Log]
-		if !asked {
-			last.sequence, last.err = r.Log.Last(ctx)
-			lasts[r.Log] = last
+		last, oldest := r.end(ctx, lasts), at+1
+		if r.End != nil {
+			oldest = last.sequence
 		}
 		var seconds float64
 		err := last.err
 		if err == nil && last.sequence > at {
-			seconds, err = c.age(ctx, r.Log, at+1, last.sequence)
+			seconds, err = c.age(ctx, r.Log, oldest, last.sequence)
 		}
 		if err != nil {
 			send(answers, 0)
@@ -85,6 +87,21 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 type end struct {
 	sequence events.Sequence
 	err      error
+}
+
+// end asks where the reader should be; what is known of a whole log is asked once.
+func (r Reader) end(ctx context.Context, known map[events.Log]end) end {
+	var e end
+	if r.End != nil {
+		e.sequence, e.err = r.End(ctx)
+		return e
+	}
+	e, asked := known[r.Log]
+	if !asked {
+		e.sequence, e.err = r.Log.Last(ctx)
+		known[r.Log] = e
+	}
+	return e
 }
 
 // age is how old the event at a sequence is or, where the log does not keep it any more, the newest one.

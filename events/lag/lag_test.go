@@ -1,6 +1,7 @@
 package lag_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -49,10 +50,13 @@ func TestLag(t *testing.T) {
 	r := prometheus.NewRegistry()
 	r.MustRegister(lag.New(now,
 		lag.Reader{Name: "done", Log: log, Position: func() events.Sequence { return 5 }},
-		lag.Reader{Name: "slow", Log: log, Position: func() events.Sequence { return slow }}))
+		lag.Reader{Name: "slow", Log: log, Position: func() events.Sequence { return slow }},
+		lag.Reader{Name: "part", Log: log, Position: func() events.Sequence { return slow },
+			End: func(context.Context) (events.Sequence, error) { return 4, nil }}))
 
 	for name, want := range map[string]float64{
 		"orlog_projection_lag_events{done}": 0, "orlog_projection_lag_seconds{done}": 0, "orlog_projection_position{done}": 5,
+		"orlog_projection_lag_events{part}": 2, "orlog_projection_lag_seconds{part}": 20,
 		"orlog_projection_lag_events{slow}": 3, "orlog_projection_lag_seconds{slow}": 30, "orlog_log_reachable{slow}": 1,
 	} {
 		if got := gather(t, r)[name]; got != want {

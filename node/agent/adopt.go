@@ -90,7 +90,7 @@ func (a *Agent) rebooted() (bool, error) {
 func (a *Agent) catchUp(ctx context.Context) error {
 	var last events.Sequence
 	a.retry(ctx, "reading the log's end", func() (err error) {
-		last, err = a.o.Log.Last(ctx)
+		last, err = a.end(ctx)
 		return err
 	})
 	if ctx.Err() != nil {
@@ -118,6 +118,9 @@ func (a *Agent) catchUp(ctx context.Context) error {
 	a.retry(ctx, "pruning", func() error { return a.prune(ctx) })
 	return nil
 }
+
+// end is how far the projection has to come.
+func (a *Agent) end(ctx context.Context) (events.Sequence, error) { return a.o.Store.End(ctx, a.o.Log) }
 
 // contested finds out whether somebody else spoke last about a pod's status, while the agent was away.
 func (a *Agent) contested(ctx context.Context, w *worker, s events.State) error {

@@ -127,7 +127,7 @@ func (a *Agent) registerGauges() error {
 		counter("kubernetes_events_dropped_total", "Kubernetes Events dropped because the API did not keep up.", func() float64 { return float64(a.events.dropped.Load()) }),
 		gauge("pods", "Pods that the node has to do with.", func() float64 { return float64(len(a.all())) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		lag.New(nil, lag.Reader{Name: "agent", Log: a.o.Log, Position: a.o.Store.Position}),
+		lag.New(nil, lag.Reader{Name: "agent", Log: a.o.Log, Position: a.o.Store.Position, End: a.end}),
 	} {
 		errs = append(errs, a.o.Registry.Register(c))
 	}

@@ -44,7 +44,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 		}
 	}()
 	if o.Store == nil {
-		o.Store, err = projections.Open(filepath.Join(o.DataDir, "projection"), projections.Options{Keep: interesting, Scope: "node-2",
+		o.Store, err = projections.Open(filepath.Join(o.DataDir, "projection"), projections.Options{Patterns: patterns(o.NodeName), Scope: "node-3 " + o.NodeName,
 			CacheBytes: 8 << 20, MemTableBytes: 4 << 20, Logger: o.Logger})
 		if err != nil {
 			return nil, err

@@ -174,12 +174,3 @@ func living[T any](s events.State) (*T, error) {
 	}
 	return out, nil
 }
-
-// interesting tells which objects a node's projection keeps.
-func interesting(key events.Key) bool {
-	switch key.GroupResource() {
-	case "pods", "configmaps", "secrets", "services", "endpointslices.discovery.k8s.io", "nodes", "runtimeclasses.node.k8s.io":
-		return true
-	}
-	return false
-}

@@ -32,18 +32,21 @@ func (s State) Newest() Sequence { return max(s.Desired, s.Observed) }
 
 // Fold applies one event about an object to the object's state. It is pure and total: every event gives a
 // state, and the same events always give the same one. changed is false where the event has no effect but to
-// move Desired or Observed (a report about an object that is gone or was replaced, or what is no event: see
-// [Read]).
+// move Desired or Observed (a report about an object that is gone, was replaced or is not the reporter's, or what is no
+// event: see [Read]).
 //
 // A desired event replaces the object; where it carries no status, the previous status stays. An observed
-// event replaces the status if its uid is the living object's. A deletion leaves a tombstone with the last
+// event replaces the status if its uid is the living object's and it comes from the node that the object is at, or from
+// no node. A deletion leaves a tombstone with the last
 // state. metadata.managedFields entries of the status subresource travel with the status.
 func Fold(prev State, e Event) (next State, changed bool) {
 	next = prev
 	next.Key = e.Subject.Key
 	if e.Subject.Class == Observed {
 		next.Observed = e.Sequence
-		if !prev.Exists() || prev.UID != e.UID || e.Rejected() {
+		// The server lets a node append under its own name only; what the objects of others are like is not its to say.
+		strange := e.Subject.Node != "" && e.Subject.Node != prev.Node
+		if !prev.Exists() || prev.UID != e.UID || strange || e.Rejected() {
 			return next, false
 		}
 		obj, ok := withStatus(prev.Object, e.Object, e.Subject.Node != "")
@@ -97,6 +100,15 @@ func withStatus(obj, report json.RawMessage, fromNode bool) (json.RawMessage, bo
 		o = o.setStatusManagers(entries)
 	}
 	return o.bytes(), true
+}
+
+// WithoutStatus is an object as it stands, but for its status; ok is false where it has none, or is no object.
+func WithoutStatus(object json.RawMessage) (without json.RawMessage, ok bool) {
+	_, o := parse(object)
+	if o.get("status") == nil {
+		return nil, false
+	}
+	return o.set("status", nil).bytes(), true
 }
 
 // keepStatus is obj, with prev's status where obj does not speak of one.

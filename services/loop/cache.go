@@ -92,7 +92,11 @@ func decode[T any](c *Cache, s events.State) (*T, error) {
 	}
 	out := new(T)
 	if err := json.Unmarshal(s.Object, out); err != nil {
-		return nil, fmt.Errorf("decoding %s at revision %d: %w", s.Key, s.Revision, err)
+		// A node may report what it likes about its own pods. The object is read as the gateway reads it.
+		without, ok := events.WithoutStatus(s.Object)
+		if out = new(T); !ok || json.Unmarshal(without, out) != nil {
+			return nil, fmt.Errorf("decoding %s at revision %d: %w", s.Key, s.Revision, err)
+		}
 	}
 	if m, ok := any(out).(interface{ SetResourceVersion(string) }); ok {
 		m.SetResourceVersion(s.Revision.String())

@@ -33,7 +33,7 @@ func (s *store) decode(data []byte, out runtime.Object, rev events.Sequence) err
 	if _, err := conversion.EnforcePtr(out); err != nil {
 		return fmt.Errorf("unable to convert output object to pointer: %w", err)
 	}
-	if _, _, err := s.codec.Decode(data, nil, out); err != nil {
+	if _, err := s.decoded(data, out, rev); err != nil {
 		return err
 	}
 	return s.finish(data, out, rev)
@@ -46,7 +46,7 @@ func (s *store) decodeState(state events.State, out runtime.Object) error {
 
 // decodeInto is decode for a list's items: the codec may give another object than the one it was given.
 func (s *store) decodeInto(data []byte, item runtime.Object, rev events.Sequence) (runtime.Object, error) {
-	obj, _, err := s.codec.Decode(data, nil, item)
+	obj, err := s.decoded(data, item, rev)
 	if err != nil {
 		return nil, err
 	}
@@ -55,11 +55,38 @@ func (s *store) decodeInto(data []byte, item runtime.Object, rev events.Sequence
 
 // decodeNew is decode for watch events.
 func (s *store) decodeNew(data []byte, rev events.Sequence) (runtime.Object, error) {
-	obj, err := runtime.Decode(s.codec, data)
+	obj, err := s.decoded(data, nil, rev)
 	if err != nil {
 		return nil, err
 	}
 	return obj, s.finish(data, obj, rev)
+}
+
+// decoded is what the codec makes of an object. A status that is not of the kind's shape can only be a node's report,
+// which no API server has checked: one such object must not keep all others of its kind from being listed. It is read as
+// if nothing were reported yet.
+func (s *store) decoded(data []byte, into runtime.Object, rev events.Sequence) (runtime.Object, error) {
+	obj, _, err := s.codec.Decode(data, nil, into)
+	if err == nil {
+		return obj, nil
+	}
+	without, ok := events.WithoutStatus(data)
+	if !ok {
+		return nil, err
+	}
+	if into != nil {
+		if err := runtime.SetZeroValue(into); err != nil {
+			return nil, err
+		}
+	}
+	obj, _, again := s.codec.Decode(without, nil, into)
+	if again != nil {
+		return nil, err
+	}
+	if s.unfit.Swap(uint64(rev)) != uint64(rev) { // else it has just been said
+		s.logger.Error("a status that was reported does not fit its kind and is ignored", "resource", s.resource.String(), events.LogSequence, rev, events.LogError, err)
+	}
+	return obj, nil
 }
 
 func (s *store) finish(data []byte, obj runtime.Object, rev events.Sequence) error {

@@ -214,3 +214,40 @@ func TestManagersAreInUpstreamsOrder(t *testing.T) {
 		t.Errorf("an update of nothing wrote revision %s after %s", again.ResourceVersion, p.ResourceVersion)
 	}
 }
+
+// A node may report any JSON about its own pods. What does not fit is ignored, for the others' sake; a write mends it.
+func TestUnfitStatus(t *testing.T) {
+	log := memlog.New()
+	ctx, s := setupOn(t, log, projections.Options{History: true})
+	s.logger = slog.New(slog.DiscardHandler)
+	s.mustCreate(t, pod("ns", "other"))
+	p := pod("ns", "p")
+	p.Spec.NodeName = "n1"
+	p = s.mustCreate(t, p)
+	w, err := s.Watch(ctx, "/pods/", apistorage.ListOptions{ResourceVersion: p.ResourceVersion, Recursive: true, Predicate: apistorage.Everything})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	report := events.Event{Subject: events.Subject{Class: events.Observed, Key: events.Key{Resource: "pods", Namespace: "ns", Name: "p"}, Node: "n1"},
+		Type: "io.orlog.pod.started", Source: "test", Actor: "system:node:n1", UID: string(p.UID), Time: time.Now(),
+		Object: []byte(`{"metadata":{"uid":"` + string(p.UID) + `"},"status":{"phase":5}}`)}
+	if _, err := log.Append(ctx, events.Entry{Event: report}); err != nil {
+		t.Fatal(err)
+	}
+	if e := <-w.ResultChan(); e.Type != watch.Modified || e.Object.(*example.Pod).Status.Phase != "" {
+		t.Errorf("watch: %v", e)
+	}
+	list := &example.PodList{}
+	if err := s.GetList(ctx, "/pods/", apistorage.ListOptions{Recursive: true, Predicate: apistorage.Everything}, list); err != nil || len(list.Items) != 2 {
+		t.Fatalf("list: %v, %d pods", err, len(list.Items))
+	}
+	got := &example.Pod{}
+	if err := s.Get(ctx, keyOf(p), apistorage.GetOptions{}, got); err != nil || got.Status.Phase != "" || got.Spec.NodeName != "n1" || got.ResourceVersion == p.ResourceVersion {
+		t.Fatalf("get: %v, %+v", err, got)
+	}
+	s.mustUpdate(ctx, t, got, func(p *example.Pod) { p.Status.Phase = "Running" })
+	if err := s.Get(ctx, keyOf(p), apistorage.GetOptions{}, got); err != nil || got.Status.Phase != "Running" {
+		t.Errorf("after a write: %v, %+v", err, got.Status)
+	}
+}

@@ -76,7 +76,7 @@ func tell(t *testing.T, input string) string {
 	gr := schema.ParseGroupResource(in["resource"])
 	key := events.Key{Group: gr.Group, Resource: gr.Resource, Namespace: "ns", Name: "x"}
 	was, is := parse(t, in["was"]), parse(t, in["is"])
-	state := events.State{Key: key, UID: was.uid(key), Object: json.RawMessage(in["was"]), Revision: 3, Created: 3, Desired: 3}
+	state := events.State{Key: key, UID: was.uid(key), Node: nodeOf(key, was), Object: json.RawMessage(in["was"]), Revision: 3, Created: 3, Desired: 3}
 	diff := compare(was, is)
 	if !diff.rest && !diff.status {
 		return "nothing\n"

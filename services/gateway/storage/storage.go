@@ -59,6 +59,7 @@ type store struct {
 	progress progress
 	expiry   expiry
 	sized    atomic.Bool
+	unfit    atomic.Uint64 // the revision whose status was last said not to fit
 
 	// life ends with destroy; work counts the goroutines that run under it. starting keeps one from
 	// beginning while destroy waits.

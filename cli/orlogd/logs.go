@@ -11,6 +11,7 @@ import (
 
 	"github.com/orlog-io/orlog/events"
 	"github.com/orlog-io/orlog/events/jetstream"
+	"github.com/orlog-io/orlog/events/tail"
 	"github.com/orlog-io/orlog/services/gateway"
 )
 
@@ -56,9 +57,11 @@ func openLogs(ctx context.Context, o options, newest events.Sequence, seen *obse
 	if err != nil {
 		return nil, err
 	}
-	if l.log, err = l.conn.Log(ctx); err != nil {
+	log, err := l.conn.Log(ctx)
+	if err != nil {
 		return nil, err
 	}
+	l.log = tail.New(log) // three projections and the notary read all of it
 	if l.volatile, err = l.conn.Volatile(ctx); err != nil {
 		return nil, err
 	}

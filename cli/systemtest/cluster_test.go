@@ -33,6 +33,7 @@ type cluster struct {
 var the *cluster
 
 func TestMain(m *testing.M) {
+	flag.Parse() // for logLevel
 	os.Exit(runAll(m))
 }
 

@@ -1,10 +1,10 @@
 // Package agent runs the pods of one node.
 //
-// How data passes through: the agent follows the log into its own projection. A pod that is bound to the node gets
-// a worker, which walks it up one ladder and down again (node/agent/ladder decides, the worker performs): network,
-// sandbox, volumes, images, containers, probes. What the runtime or a probe reports wakes the worker; nothing is
-// polled. After each step the worker works out the pod's status and, if it changed, puts it into the outbox
-// (node/agent/outbox), which appends it to the log as an observed event.
+// How data passes through: the agent follows the log, as far as it concerns the node (patterns.go), into its own
+// projection. A pod that is bound to the node gets a worker, which walks it up one ladder and down again
+// (node/agent/ladder decides, the worker performs): network, sandbox, volumes, images, containers, probes. What the
+// runtime or a probe reports wakes the worker; nothing is polled. After each step the worker works out the pod's status
+// and, if it changed, puts it into the outbox (node/agent/outbox), which appends it to the log as an observed event.
 //
 // What it durably remembers about a pod lies in <DataDir>/pods/<uid>: record.json (the ladder's record) and
 // pod.json (the pod as last seen, and the event that caused it). At start the agent adopts the pods that it has

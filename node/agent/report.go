@@ -15,7 +15,7 @@ import (
 
 // settle is how long a status that tells of nothing final waits for the next one: a pod that starts at once is
 // reported running, without the steps in between.
-const settle = 150 * time.Millisecond
+const settle = 500 * time.Millisecond
 
 // report puts the pod's status into the outbox if it changed.
 func (w *worker) report(s ladder.Situation) {

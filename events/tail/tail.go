@@ -12,8 +12,8 @@ import (
 
 // What is kept of the newest events at most, for readers that are a little late.
 const (
-	keepEvents = 2048
-	keepBytes  = 8 << 20
+	keepEvents = 512
+	keepBytes  = 2 << 20
 )
 
 // Log is a log whose subscriptions to all subjects share one as far as they can. It passes events/logtest.

@@ -17,7 +17,9 @@ func TestNodeCannotHaltReaders(t *testing.T) {
 	g := startGuarded(t)
 	good := observation(thisNode, "web", 1)
 	good.Object, good.ID = []byte(`{"metadata":{"uid":"u-web"},"status":{"n":1}}`), "first"
-	mustAppend(t, g.log, unguarded("web", 0), events.Entry{Event: good})
+	bound := unguarded("web", 0)
+	bound.Event.Subject.Node = thisNode
+	mustAppend(t, g.log, bound, events.Entry{Event: good})
 	js, err := g.raw(t, thisNode).JetStream()
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -244,7 +243,7 @@ func runcFloor(b *testing.B) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
-	spec["process"].(map[string]any)["args"] = slices.Clone([]string{"/demo-web", "version"})
+	spec["process"].(map[string]any)["args"] = []string{"/demo-web", "version"}
 	raw, err := json.Marshal(spec)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o600)

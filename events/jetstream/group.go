@@ -197,7 +197,7 @@ func (l *log) publishGroup(members []*appending) bool {
 	staged, placeErr := l.staging.place(all.batch)
 	answer, err := all.publish(context.Background())
 	if err == nil {
-		placeErr = errors.Join(placeErr, l.staging.placed(staged))
+		placeErr = errors.Join(placeErr, l.staging.placed(staged, answer.Error != nil))
 	}
 	if placeErr != nil {
 		l.conn.report(placeErr)

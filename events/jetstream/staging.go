@@ -110,8 +110,9 @@ func (s *staging) inMemory() bool {
 	return !s.off
 }
 
-// place makes the server stage a batch (of that ID; "" for one that is staged on disk) in memory, and says where that is; "" if on disk. Groups of one stream come
-// one after the other. An error is one that ends staging in memory; it is said once.
+// place makes the server stage a batch (of that ID; "" for one that is staged on disk) in memory, and says where that
+// is; "" if on disk. Groups of one stream come one after the other. An error is one that ends staging in memory; it is
+// said once.
 func (s *staging) place(batch string) (target string, err error) {
 	if s == nil || batch == "" {
 		return "", nil
@@ -140,8 +141,8 @@ func (s *staging) place(batch string) (target string, err error) {
 }
 
 // placed is to be called when a batch's answer has come. The directory stays until the next group's has come: the
-// server answers first and cleans up after that.
-func (s *staging) placed(target string) error {
+// server answers first and cleans up after that. A batch that was refused need not have been staged at all.
+func (s *staging) placed(target string, refused bool) error {
 	if target == "" {
 		return nil
 	}
@@ -154,7 +155,7 @@ func (s *staging) placed(target string) error {
 			return fmt.Errorf("what the server has staged: %w", err)
 		}
 	}
-	if used, err := os.ReadDir(target); err == nil && len(used) > 0 {
+	if used, err := os.ReadDir(target); refused || err == nil && len(used) > 0 {
 		return nil
 	}
 	s.off = true

@@ -48,9 +48,10 @@ func (s *Store) follow(ctx context.Context, log events.Log) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, sub.Close()) }()
+	r := &reader{sub: sub}
+	defer func() { err = errors.Join(err, r.close()) }()
 	for {
-		batch, err := sub.Next(ctx)
+		batch, err := r.next(ctx)
 		if err != nil {
 			return err
 		}

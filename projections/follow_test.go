@@ -17,6 +17,7 @@ import (
 type fakeLog struct {
 	events.Log
 	events    []events.Event
+	batch     int     // how many events Next returns; 0: one
 	subscribe []error // what the next calls of Subscribe return; then it works
 	next      error   // what Next returns at the end of the events; nil: it waits
 }
@@ -51,8 +52,9 @@ type fakeSubscription struct {
 func (s *fakeSubscription) Next(ctx context.Context) ([]events.Event, error) {
 	for i, e := range s.log.events {
 		if e.Sequence >= s.from {
-			s.from = e.Sequence + 1
-			return s.log.events[i : i+1], nil
+			batch := s.log.events[i:min(i+max(s.log.batch, 1), len(s.log.events))]
+			s.from = batch[len(batch)-1].Sequence + 1
+			return batch, nil
 		}
 	}
 	if s.log.next != nil {
@@ -122,11 +124,25 @@ func TestFollowRetriesWhileUnavailable(t *testing.T) {
 
 func TestFollowStopsAtGap(t *testing.T) {
 	for _, fatal := range []error{events.ErrGap, events.ErrClosed, errors.New("something else")} {
-		s := open(t, "store", Options{InMemory: true})
-		err := s.Follow(t.Context(), &fakeLog{events: newHistory(33).events(10), next: fmt.Errorf("at 11: %w", fatal)})
-		if !errors.Is(err, fatal) || s.Position() != 10 {
-			t.Errorf("%v: got %v at %d", fatal, err, s.Position())
+		for _, batch := range []int{1, many, many + 1} {
+			const n = 2*many + 10
+			s := open(t, "store", Options{InMemory: true})
+			err := s.Follow(t.Context(), &fakeLog{events: newHistory(33).events(n), batch: batch, next: fmt.Errorf("at %d: %w", n+1, fatal)})
+			if !errors.Is(err, fatal) || s.Position() != n {
+				t.Errorf("%v, %d at a time: got %v at %d", fatal, batch, err, s.Position())
+			}
 		}
+	}
+}
+
+// What is read ahead does not keep Follow where the store takes no more.
+func TestFollowEndsWhileReadingAhead(t *testing.T) {
+	all := newHistory(35).events(many)
+	all[many-1].Sequence = all[many-2].Sequence // no batch of this can be applied
+	s := open(t, "store", Options{InMemory: true})
+	err := s.Follow(t.Context(), &fakeLog{events: all, batch: many})
+	if !errors.Is(err, events.ErrInvalid) || s.Position() != 0 {
+		t.Errorf("got %v at %d", err, s.Position())
 	}
 }
 

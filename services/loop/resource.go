@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -33,6 +34,7 @@ var (
 	ConfigMaps      = namespaced[corev1.ConfigMap]("", "v1", "configmaps", "ConfigMap")
 	ServiceAccounts = namespaced[corev1.ServiceAccount]("", "v1", "serviceaccounts", "ServiceAccount")
 	Claims          = namespaced[corev1.PersistentVolumeClaim]("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+	Volumes         = cluster[corev1.PersistentVolume]("", "v1", "persistentvolumes", "PersistentVolume")
 	Quotas          = namespaced[corev1.ResourceQuota]("", "v1", "resourcequotas", "ResourceQuota")
 	Namespaces      = cluster[corev1.Namespace]("", "v1", "namespaces", "Namespace")
 	Nodes           = cluster[corev1.Node]("", "v1", "nodes", "Node")
@@ -48,6 +50,7 @@ var (
 	Leases          = volatile(namespaced[coordinationv1.Lease]("coordination.k8s.io", "v1", "leases", "Lease"))
 
 	ReplicationControllers = namespaced[corev1.ReplicationController]("", "v1", "replicationcontrollers", "ReplicationController")
+	AttributesClasses      = cluster[storagev1.VolumeAttributesClass]("storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass")
 )
 
 func namespaced[T any](group, version, resource, kind string) Resource[T] {

@@ -25,6 +25,7 @@ import (
 	"github.com/orlog-io/orlog/services/reconcilers/narrator"
 	"github.com/orlog-io/orlog/services/reconcilers/nodelifecycle"
 	"github.com/orlog-io/orlog/services/reconcilers/pod"
+	"github.com/orlog-io/orlog/services/reconcilers/protection"
 	"github.com/orlog-io/orlog/services/reconcilers/quota"
 	"github.com/orlog-io/orlog/services/reconcilers/replicaset"
 	"github.com/orlog-io/orlog/services/reconcilers/replicationcontroller"
@@ -72,6 +73,9 @@ func All(o Options) []loop.Decider {
 		disruption.Reconciler{},
 		quota.Reconciler{},
 		pod.Collector{},
+		protection.Claims{},
+		protection.Volumes{},
+		protection.Classes{},
 		garbage.Collector{},
 		namespace.Reconciler{},
 		nodelifecycle.Nodes{},

@@ -165,11 +165,30 @@ func judge(v *loop.View, d *loop.Decision, m loop.Meta) {
 		e := m.Delete()
 		e.ResourceVersion = m.ResourceVersion // its owners must still be these
 		e.Propagation = metav1.DeletePropagationBackground
-		if awaited > 0 && len(v.Dependents(string(m.UID))) > 0 {
+		if dependents := v.Dependents(string(m.UID)); awaited > 0 && len(dependents) > 0 {
+			if slices.ContainsFunc(m.OwnerReferences, blocking) && slices.ContainsFunc(dependents, awaiting) {
+				d.Do(unblocking(m)) // the change makes it be decided again
+				return
+			}
 			e.Propagation = metav1.DeletePropagationForeground
 		}
 		d.Do(e)
 	}
+}
+
+// awaiting says whether an object is deleted and waits for its dependents. Where a dependent of what is to go does,
+// they may wait for each other in a circle.
+func awaiting(m loop.Meta) bool {
+	return m.DeletionTimestamp != nil && slices.Contains(m.Finalizers, metav1.FinalizerDeleteDependents)
+}
+
+// unblocking is the patch after which an object's owners go without waiting for it.
+func unblocking(m loop.Meta) loop.Effect {
+	refs := slices.Clone(m.OwnerReferences)
+	for i := range refs {
+		refs[i].BlockOwnerDeletion = new(false)
+	}
+	return patch(m, map[string]any{"ownerReferences": refs})
 }
 
 // withoutOwners is the patch that removes owner references, if the object is still as it was seen.

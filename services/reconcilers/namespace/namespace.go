@@ -58,9 +58,11 @@ func (Reconciler) Decide(v *loop.View, key events.Key, now time.Time) (d loop.De
 		finalize(&d, ns)
 		return d
 	}
+	// What protects or limits pods (a NetworkPolicy, a quota) must not go while they run.
+	pods := slices.ContainsFunc(contents, isPod)
 	var effects []loop.Effect
 	for i := range contents {
-		if contents[i].DeletionTimestamp == nil && len(effects) < chunk {
+		if contents[i].DeletionTimestamp == nil && len(effects) < chunk && (!pods || isPod(contents[i])) {
 			e := contents[i].Delete()
 			e.Propagation = metav1.DeletePropagationBackground
 			effects = append(effects, e)
@@ -72,6 +74,8 @@ func (Reconciler) Decide(v *loop.View, key events.Key, now time.Time) (d loop.De
 	}
 	return d
 }
+
+func isPod(m loop.Meta) bool { return loop.Pods.Is(m.Key) }
 
 func finalize(d *loop.Decision, ns *corev1.Namespace) {
 	next := ns.DeepCopy()
@@ -96,16 +100,35 @@ func report(d *loop.Decision, ns *corev1.Namespace, contents []loop.Meta, now ti
 			finalizers[f]++
 		}
 	}
-	if len(finalizers) == 0 {
+	if len(finalizers) == 0 && len(ns.Status.Conditions) == 0 {
 		return // they are on their way
 	}
 	next := ns.DeepCopy()
-	set(next, corev1.NamespaceContentRemaining, "SomeResourcesRemain", "Some resources are remaining: "+count(remaining, "%s has %d resource instances"), now)
-	set(next, corev1.NamespaceFinalizersRemaining, "SomeFinalizersRemain",
-		"Some content in the namespace has finalizers remaining: "+count(finalizers, "%s in %d resource instances"), now)
+	for _, c := range conditions(remaining, finalizers) {
+		set(next, c, now)
+	}
 	if !equality.Semantic.DeepEqual(ns.Status, next.Status) {
 		d.Do(loop.Namespaces.UpdateStatus(next))
 	}
+}
+
+// conditions are all that a namespace's deletion has, in upstream's words. The first three tell of failures that cannot
+// be here: what a namespace holds is read from the log, and a deletion that is refused is tried again.
+func conditions(remaining, finalizers map[string]int) []corev1.NamespaceCondition {
+	out := []corev1.NamespaceCondition{
+		{Type: corev1.NamespaceDeletionDiscoveryFailure, Status: corev1.ConditionFalse, Reason: "ResourcesDiscovered", Message: "All resources successfully discovered"},
+		{Type: corev1.NamespaceDeletionGVParsingFailure, Status: corev1.ConditionFalse, Reason: "ParsedGroupVersions", Message: "All legacy kube types successfully parsed"},
+		{Type: corev1.NamespaceDeletionContentFailure, Status: corev1.ConditionFalse, Reason: "ContentDeleted", Message: "All content successfully deleted, may be waiting on finalization"},
+		{Type: corev1.NamespaceContentRemaining, Status: corev1.ConditionTrue, Reason: "SomeResourcesRemain",
+			Message: "Some resources are remaining: " + count(remaining, "%s has %d resource instances")},
+		{Type: corev1.NamespaceFinalizersRemaining, Status: corev1.ConditionFalse, Reason: "ContentHasNoFinalizers", Message: "All content-preserving finalizers finished"},
+	}
+	if len(finalizers) > 0 {
+		last := &out[len(out)-1]
+		last.Status, last.Reason = corev1.ConditionTrue, "SomeFinalizersRemain"
+		last.Message = "Some content in the namespace has finalizers remaining: " + count(finalizers, "%s in %d resource instances")
+	}
+	return out
 }
 
 func count(of map[string]int, format string) string {
@@ -116,16 +139,16 @@ func count(of map[string]int, format string) string {
 	return strings.Join(parts, ", ")
 }
 
-func set(ns *corev1.Namespace, t corev1.NamespaceConditionType, reason, message string, now time.Time) {
+func set(ns *corev1.Namespace, is corev1.NamespaceCondition, now time.Time) {
+	is.LastTransitionTime = metav1.NewTime(now)
 	for i := range ns.Status.Conditions {
-		if c := &ns.Status.Conditions[i]; c.Type == t {
-			if c.Status != corev1.ConditionTrue {
-				c.LastTransitionTime = metav1.NewTime(now)
+		if was := &ns.Status.Conditions[i]; was.Type == is.Type {
+			if was.Status == is.Status {
+				is.LastTransitionTime = was.LastTransitionTime
 			}
-			c.Status, c.Reason, c.Message = corev1.ConditionTrue, reason, message
+			*was = is
 			return
 		}
 	}
-	ns.Status.Conditions = append(ns.Status.Conditions, corev1.NamespaceCondition{Type: t, Status: corev1.ConditionTrue,
-		Reason: reason, Message: message, LastTransitionTime: metav1.NewTime(now)})
+	ns.Status.Conditions = append(ns.Status.Conditions, is)
 }

@@ -167,7 +167,8 @@ func (w *worker) backOffEvents(pod *v1.Pod, was, is *v1.PodStatus) {
 			case ladder.ReasonCrashLoop:
 				w.containerEvent(pod, c.Name, v1.EventTypeWarning, "BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.Name, w.rec))
 			case ladder.ReasonImagePullBackOff:
-				w.containerEvent(pod, c.Name, v1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image))
+				message, _, _ := strings.Cut(c.State.Waiting.Message, ": ") // it names the image, which may be a volume's
+				w.containerEvent(pod, c.Name, v1.EventTypeNormal, "BackOff", message)
 				w.containerEvent(pod, c.Name, v1.EventTypeWarning, "Failed", "Error: ImagePullBackOff")
 			}
 		}

@@ -66,6 +66,7 @@ func All(o Options) []loop.Decider {
 		statefulset.Reconciler{},
 		job.Reconciler{},
 		job.Expiry{},
+		job.Orphans{},
 		cronjob.Reconciler{},
 		endpoints.Slices{},
 		endpoints.Legacy{},

@@ -4,5 +4,6 @@
 // finalizer until the status, which first lists them as uncounted, has been written; only then the finalizer
 // goes and the next round moves them into the totals. verdict.go says whether the Job has succeeded or failed
 // (backoff limits, deadline, policies); pods.go makes and deletes pods; index.go knows sets of completion
-// indexes. [Expiry] deletes finished Jobs after their ttlSecondsAfterFinished.
+// indexes. [Expiry] deletes finished Jobs after their ttlSecondsAfterFinished; [Orphans] takes the finalizer off
+// pods whose Job is gone.
 package job

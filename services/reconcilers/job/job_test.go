@@ -15,6 +15,8 @@ import (
 	"github.com/orlog-io/orlog/services/reconcilers/replica"
 )
 
+func TestOrphans(t *testing.T) { looptest.Golden(t, Orphans{}, "testdata/orphans") }
+
 var work = loop.Jobs.Key("default", "work")
 
 type cluster struct {

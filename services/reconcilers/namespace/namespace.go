@@ -1,6 +1,7 @@
 package namespace
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -35,9 +36,9 @@ func (Reconciler) Spec() loop.Spec {
 	}
 }
 
-// ofContent tells a namespace that is being deleted what comes to it and what goes.
+// ofContent tells a namespace that is being deleted what comes to it, what is told to go and what goes.
 func ofContent(v *loop.View, c loop.Change) []events.Key {
-	if c.Next.Key.Namespace == "" || (c.Prev.Exists() && !c.Gone()) {
+	if c.Next.Key.Namespace == "" || (c.Prev.Exists() && !c.Gone() && (isDeleted(c.Prev) || !isDeleted(c.Next))) {
 		return nil
 	}
 	ns := loop.Namespaces.Get(v, "", c.Next.Key.Namespace)
@@ -46,6 +47,9 @@ func ofContent(v *loop.View, c loop.Change) []events.Key {
 	}
 	return []events.Key{loop.Namespaces.KeyOf(ns)}
 }
+
+// isDeleted says whether an object is told to go, or whether its text could be taken to say so.
+func isDeleted(s events.State) bool { return bytes.Contains(s.Object, []byte(`"deletionTimestamp"`)) }
 
 // Decide decides about one namespace.
 func (Reconciler) Decide(v *loop.View, key events.Key, now time.Time) (d loop.Decision) {

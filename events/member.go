@@ -34,6 +34,30 @@ func Member(object json.RawMessage, name string) json.RawMessage {
 	return decoded[name]
 }
 
+// Members are all members of a JSON object, as [Member] gives them. An error says that it is none; null has no members.
+func Members(object json.RawMessage) (map[string]json.RawMessage, error) {
+	if f, ok := cutObject(object); ok {
+		out := make(map[string]json.RawMessage, len(f))
+		for _, m := range f {
+			out[string(m.name)] = m.value
+		}
+		return out, nil
+	}
+	var out map[string]json.RawMessage
+	err := json.Unmarshal(object, &out)
+	return out, err
+}
+
+// Elements are the elements of a JSON array as they stand. An error says that it is none; null has no elements.
+func Elements(array json.RawMessage) ([]json.RawMessage, error) {
+	if elements, ok := cutArray(array); ok {
+		return elements, nil
+	}
+	var out []json.RawMessage
+	err := json.Unmarshal(array, &out)
+	return out, err
+}
+
 // parse takes an object apart. whole is the object of the fields: b itself where it is in that form already.
 func parse(b []byte) (whole json.RawMessage, f fields) {
 	if f, ok := cutObject(b); ok && !wouldEscape(b) {

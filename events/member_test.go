@@ -79,7 +79,25 @@ func checkCut(t *testing.T, b []byte) {
 	if canonical := mustJSON(want); !bytes.Equal(whole, canonical) {
 		t.Fatalf("%s: whole is %s, want %s", b, whole, canonical)
 	}
+	all, err := Members(b)
+	if err != nil || len(all) != len(want) {
+		t.Fatalf("%s: members are %s (%v), want %s", b, all, err, want)
+	}
 	for name, value := range want {
+		if got := escaped(t, all[name]); !bytes.Equal(got, escaped(t, value)) {
+			t.Fatalf("%s: member %q of all is %s, want %s", b, name, got, value)
+		}
+		var elements []json.RawMessage
+		wrong := json.Unmarshal(value, &elements)
+		got, err := Elements(value)
+		if (err == nil) != (wrong == nil) || len(got) != len(elements) {
+			t.Fatalf("%s: elements are %s (%v), want %s (%v)", value, got, err, elements, wrong)
+		}
+		for i := range elements {
+			if !bytes.Equal(escaped(t, got[i]), escaped(t, elements[i])) {
+				t.Fatalf("%s: element %d is %s, want %s", value, i, got[i], elements[i])
+			}
+		}
 		if got := escaped(t, Member(b, name)); !bytes.Equal(got, escaped(t, value)) {
 			t.Fatalf("%s: member %q is %s, want %s", b, name, got, value)
 		}

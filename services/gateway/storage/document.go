@@ -20,16 +20,15 @@ type document struct {
 	managers, statusManagers []json.RawMessage
 }
 
-func parseDocument(data []byte) (document, error) {
-	var d document
+func parseDocument(data []byte) (d document, err error) {
 	if len(data) == 0 {
 		return d, nil
 	}
-	if err := json.Unmarshal(data, &d.fields); err != nil {
+	if d.fields, err = events.Members(data); err != nil {
 		return d, fmt.Errorf("object: %w", err)
 	}
 	if raw, ok := d.fields["metadata"]; ok {
-		if err := json.Unmarshal(raw, &d.meta); err != nil {
+		if d.meta, err = events.Members(raw); err != nil {
 			return d, fmt.Errorf("object: metadata: %w", err)
 		}
 	}
@@ -37,18 +36,12 @@ func parseDocument(data []byte) (document, error) {
 	if !ok {
 		return d, nil
 	}
-	var all []json.RawMessage
-	if err := json.Unmarshal(raw, &all); err != nil {
+	all, err := events.Elements(raw)
+	if err != nil {
 		return d, fmt.Errorf("object: metadata.managedFields: %w", err)
 	}
 	for _, entry := range all {
-		var of struct {
-			Subresource string `json:"subresource"`
-		}
-		if err := json.Unmarshal(entry, &of); err != nil {
-			return d, fmt.Errorf("object: metadata.managedFields: %w", err)
-		}
-		if of.Subresource == "status" {
+		if string(events.Member(entry, "subresource")) == `"status"` {
 			d.statusManagers = append(d.statusManagers, entry)
 		} else {
 			d.managers = append(d.managers, entry)
@@ -61,11 +54,7 @@ func parseDocument(data []byte) (document, error) {
 func (d document) text(field string, path ...string) string {
 	raw := d.fields[field]
 	for _, p := range path {
-		var m map[string]json.RawMessage
-		if json.Unmarshal(raw, &m) != nil {
-			return ""
-		}
-		raw = m[p]
+		raw = events.Member(raw, p)
 	}
 	var s string
 	if json.Unmarshal(raw, &s) != nil {

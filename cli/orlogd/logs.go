@@ -51,9 +51,13 @@ func openLogs(ctx context.Context, o options, newest events.Sequence, seen *obse
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	l.conn, err = jetstream.Connect(ctx, jetstream.Options{URL: url, Server: l.server, Name: "orlogd", Credentials: file, Authority: o.natsCA,
+	to := jetstream.Options{URL: url, Name: "orlogd", Credentials: file, Authority: o.natsCA,
 		Replicas: o.natsReplicas, MustExist: newest > 0, MinSequence: newest, Registry: seen.registry, Tracer: seen.tracer,
-		OnError: func(err error) { logger.Warn("log connection", events.LogError, err) }})
+		OnError: func(err error) { logger.Warn("log connection", events.LogError, err) }}
+	if l.server != nil {
+		to.Server = l.server
+	}
+	l.conn, err = jetstream.Connect(ctx, to)
 	if err != nil {
 		return nil, err
 	}

@@ -18,14 +18,21 @@ import (
 	"github.com/orlog-io/orlog/events"
 )
 
+// Embedded is a [Server]. It is an interface so that programs without one, of which every machine runs some, need not
+// hold a whole NATS server in memory.
+type Embedded interface {
+	nats.InProcessConnProvider
+	staging(stream string) *staging
+}
+
 // Options says which log to connect to and what is known about it.
 type Options struct {
 	// URL of the server or, comma-separated, of the servers of a cluster.
 	URL string
 	// Name of this client, shown by the server.
 	Name string
-	// Server, where not nil, is this process's own: then URL is not used, and no network stands in between.
-	Server *Server
+	// Server, where not nil, is this process's own [Server]: then URL is not used, and no network stands in between.
+	Server Embedded
 	// Token and Credentials (a file: see package credential; or an operator's .creds): how to authenticate,
 	// where the server asks for it.
 	Token       string

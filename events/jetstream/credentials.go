@@ -61,7 +61,7 @@ func (o Options) authenticate() ([]nats.Option, error) {
 	}
 	switch {
 	case o.Server != nil: // no network in between
-		out = append(out, nats.InProcessServer(o.Server.nats))
+		out = append(out, nats.InProcessServer(o.Server))
 	case o.TLS != nil:
 		out = append(out, nats.Secure(o.TLS))
 	case authority != nil:

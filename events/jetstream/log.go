@@ -41,7 +41,7 @@ var _ events.Log = (*log)(nil)
 func (c *Conn) open(stream, root string, replicas int, gapless bool) *log {
 	l := &log{conn: c, stream: stream, root: root, gapless: gapless, replicas: replicas,
 		closing: make(chan struct{}), batches: make(chan struct{}, 12), subscriptions: map[*subscription]bool{}, measures: c.measuresOf(root)}
-	if gapless {
+	if gapless && c.opts.Server != nil {
 		l.staging = c.opts.Server.staging(stream)
 	}
 	c.mu.Lock()

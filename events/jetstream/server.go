@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -199,6 +200,9 @@ func (s *Server) Open() error {
 	s.open = true
 	return nil
 }
+
+// InProcessConn is a connection to the server without a network in between: see [Options].
+func (s *Server) InProcessConn() (net.Conn, error) { return s.nats.InProcessConn() }
 
 // URL is where clients connect.
 func (s *Server) URL() string { return s.nats.ClientURL() }

@@ -90,7 +90,7 @@ func newPrivateDir(path string) error {
 
 // staging is nil where a stream's groups are staged on disk.
 func (s *Server) staging(stream string) *staging {
-	if s == nil || s.room == "" {
+	if s.room == "" {
 		return nil
 	}
 	account := logAccount

@@ -74,7 +74,7 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.events = newRecorder(o.eventClient, o.NodeName, a.log)
+	a.events = newRecorder(o.API, o.NodeName, a.log)
 	if err := a.registerGauges(); err != nil {
 		return nil, errors.Join(err, a.outbox.Close())
 	}

@@ -53,7 +53,7 @@ func (a *Agent) reportNode(ctx context.Context) error {
 			if err := a.reportNodeStatus(s); err != nil {
 				return err
 			}
-		case a.isCaught() && a.o.Client != nil:
+		case a.isCaught() && a.o.API != nil:
 			a.retry(ctx, "registering the node", func() error { return a.register(ctx) })
 		}
 		select {
@@ -83,7 +83,7 @@ func (a *Agent) register(ctx context.Context) error {
 	node.Status = *a.nodeStatus(nil)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	_, err := a.o.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+	err := a.o.API.CreateNode(ctx, node)
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}

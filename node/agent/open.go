@@ -9,9 +9,6 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/orlog-io/orlog/node/image"
 	"github.com/orlog-io/orlog/node/network"
@@ -68,8 +65,8 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	}
 	o.Network = podNetwork{n}
 	parts = append(parts, part{name: "network pool", run: n.Run, close: n.Close})
-	if o.Client == nil && o.Rest != nil {
-		if err := o.connect(); err != nil {
+	if o.API == nil && o.Rest != nil {
+		if o.API, err = NewAPI(o.Rest); err != nil {
 			return nil, fmt.Errorf("agent options: Rest: %w", err)
 		}
 	}
@@ -88,21 +85,6 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 		a.parts = append(a.parts, part{name: "node API", run: func(ctx context.Context) error { return a.serve(ctx, r) }})
 	}
 	return a, nil
-}
-
-// connect makes the API clients. Pods wait for their tokens, so these are asked for without delay; Kubernetes Events
-// are a courtesy and must not drown the API.
-func (o *Options) connect() (err error) {
-	config := rest.CopyConfig(o.Rest)
-	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
-	config.QPS = -1
-	if o.Client, err = kubernetes.NewForConfig(config); err != nil {
-		return err
-	}
-	config = rest.CopyConfig(config)
-	config.QPS, config.Burst = 50, 100
-	o.eventClient, err = kubernetes.NewForConfig(config)
-	return err
 }
 
 // lockDir takes the data folder for this process alone.

@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/orlog-io/orlog/events"
@@ -39,13 +38,11 @@ type Options struct {
 	Exec    Exec
 	Images  Images
 	Network Network
-	// Client is used for the Node object, tokens and Kubernetes Events; nil: none of these. Open makes it from Rest.
-	Client kubernetes.Interface
-	Rest   *rest.Config
+	// API is used for the Node object, tokens and Kubernetes Events; nil: none of these. Open makes it from Rest.
+	API  API
+	Rest *rest.Config
 	// sandboxes is where the runtime keeps what containers write.
 	sandboxes string
-	// eventClient is the same with a limit, for Events.
-	eventClient kubernetes.Interface
 	// Tunnel is where the node's HTTP API (logs, exec, attach, port-forward) is served; nil: it is not.
 	Tunnel events.Tunnel
 	// PlainHTTP names registries that speak HTTP without TLS. Mirrors are asked before a registry itself, by its host.
@@ -184,9 +181,6 @@ func (o *Options) complete() error {
 	}
 	o.Runtime = measuredRuntime{o.Runtime, o.metrics}
 	o.sandboxes = filepath.Join(o.DataDir, "runc")
-	if o.eventClient == nil {
-		o.eventClient = o.Client
-	}
 	for _, dir := range []string{o.DataDir, o.LogDir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("agent options: DataDir: %w", err)

@@ -11,9 +11,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
-	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/tools/reference"
 	"k8s.io/klog/v2"
@@ -63,14 +60,14 @@ type note struct {
 	kind, why, text string
 }
 
-func newRecorder(client kubernetes.Interface, node string, log *slog.Logger) *recorder {
+func newRecorder(api API, node string, log *slog.Logger) *recorder {
 	r := &recorder{queue: make(chan note, 1024), log: log}
-	if client == nil {
+	if api == nil {
 		return r
 	}
 	r.cast = record.NewBroadcaster(record.WithContext(klog.NewContext(context.Background(), logr.FromSlogHandler(log.Handler()))))
-	r.sink = sink{&typedv1.EventSinkImpl{Interface: client.CoreV1().Events("")}, &r.dropped}
-	r.rec = r.cast.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: node})
+	r.sink = sink{api.Events(), &r.dropped}
+	r.rec = r.cast.NewRecorder(scheme, v1.EventSource{Component: "kubelet", Host: node})
 	return r
 }
 
@@ -112,14 +109,14 @@ func (w *worker) event(kind, why, text string) {
 	w.mu.Lock()
 	pod := w.seen.Pod
 	w.mu.Unlock()
-	if ref, err := reference.GetReference(scheme.Scheme, pod); err == nil {
+	if ref, err := reference.GetReference(scheme, pod); err == nil {
 		w.a.events.put(note{ref, kind, why, text})
 	}
 }
 
 // containerEvent is about one of its containers.
 func (w *worker) containerEvent(pod *v1.Pod, name, kind, why, text string) {
-	ref, err := reference.GetReference(scheme.Scheme, pod)
+	ref, err := reference.GetReference(scheme, pod)
 	if err != nil {
 		return
 	}

@@ -9,7 +9,6 @@ import (
 	authv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -22,7 +21,7 @@ const tokenTimeout = 10 * time.Second
 
 // Token asks the API for a token bound to the pod.
 func (s sources) Token(ctx context.Context, pod *v1.Pod, audience string, lifetime time.Duration) (string, error) {
-	if s.a.o.Client == nil {
+	if s.a.o.API == nil {
 		return "", errors.New("service account token: the agent has no API client")
 	}
 	seconds := int64(lifetime / time.Second)
@@ -37,7 +36,7 @@ func (s sources) Token(ctx context.Context, pod *v1.Pod, audience string, lifeti
 	var last error
 	err := wait.ExponentialBackoffWithContext(ctx, catchUp, func(ctx context.Context) (bool, error) {
 		var out *authv1.TokenRequest
-		if out, last = s.a.o.Client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(ctx, pod.Spec.ServiceAccountName, req, metav1.CreateOptions{}); last == nil {
+		if out, last = s.a.o.API.CreateToken(ctx, pod.Namespace, pod.Spec.ServiceAccountName, req); last == nil {
 			token = out.Status.Token
 			return true, nil
 		}

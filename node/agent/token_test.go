@@ -15,7 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
 
@@ -59,13 +58,13 @@ func TestTokenWaitsForTheGateway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				api := &answers{list: c.answers}
-				client, err := kubernetes.NewForConfig(&rest.Config{Host: "http://api", Transport: api, QPS: -1})
+				client, err := NewAPI(&rest.Config{Host: "http://api", Transport: api})
 				if err != nil {
 					t.Fatal(err)
 				}
 				pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default", UID: "u"}, Spec: v1.PodSpec{ServiceAccountName: "default"}}
 				began := time.Now()
-				token, err := sources{&Agent{o: Options{Client: client}}}.Token(t.Context(), pod, "", time.Hour)
+				token, err := sources{&Agent{o: Options{API: client}}}.Token(t.Context(), pod, "", time.Hour)
 				if c.err == "" && (err != nil || token != "t") || c.err != "" && (err == nil || !strings.HasPrefix(err.Error(), c.err)) {
 					t.Errorf("%q, %v", token, err)
 				}

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -17,9 +18,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/record"
 
 	"github.com/orlog-io/orlog/events"
 )
@@ -136,6 +135,23 @@ func mint(n int32, since, until time.Time) string {
 	return encode([]byte(`{"alg":"none"}`)) + "." + encode(claims) + ".x"
 }
 
+// tokenAPI makes tokens, and forgets what else it is asked.
+type tokenAPI struct {
+	record.EventSink
+	create func(*authv1.TokenRequest) string
+}
+
+func (a tokenAPI) CreateToken(_ context.Context, _, _ string, req *authv1.TokenRequest) (*authv1.TokenRequest, error) {
+	out := req.DeepCopy()
+	out.Status.Token = a.create(req)
+	return out, nil
+}
+
+func (tokenAPI) CreateNode(context.Context, *v1.Node) error     { return nil }
+func (a tokenAPI) Events() record.EventSink                     { return a }
+func (tokenAPI) Create(e *v1.Event) (*v1.Event, error)          { return e, nil }
+func (tokenAPI) Patch(e *v1.Event, _ []byte) (*v1.Event, error) { return e, nil }
+
 // A pod's token is asked for by its audience and lifetime, and replaced when it has aged, also by an agent that did not
 // mount it.
 func TestRealTokenIsReplaced(t *testing.T) {
@@ -143,16 +159,12 @@ func TestRealTokenIsReplaced(t *testing.T) {
 	var life atomic.Int64
 	life.Store(int64(time.Hour))
 	var request atomic.Pointer[authv1.TokenRequest]
-	client := fake.NewClientset()
-	client.PrependReactor("create", "serviceaccounts", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		req := a.(clienttesting.CreateAction).GetObject().(*authv1.TokenRequest)
+	api := tokenAPI{create: func(req *authv1.TokenRequest) string {
 		request.Store(req)
-		out := req.DeepCopy()
 		now := time.Now()
-		out.Status.Token = mint(asked.Add(1), now.Add(-time.Duration(life.Load())), now.Add(time.Hour))
-		return true, out, nil
-	})
-	h := newHostWith(t, func(h *host) { h.options.Client = client })
+		return mint(asked.Add(1), now.Add(-time.Duration(life.Load())), now.Add(time.Hour))
+	}}
+	h := newHostWith(t, func(h *host) { h.options.API = api })
 	p := shell("tokened", `while :; do cat /token/t >/dev/null; sleep 0.1; done`, func(p *v1.Pod) {
 		p.Spec.ServiceAccountName = "builder"
 		p.Spec.Volumes = []v1.Volume{{Name: "token", VolumeSource: v1.VolumeSource{Projected: &v1.ProjectedVolumeSource{Sources: []v1.VolumeProjection{

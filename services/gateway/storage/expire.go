@@ -17,8 +17,12 @@ import (
 // it has been written again meanwhile. What an earlier process left behind is found at the first write with
 // a time to live.
 
-// expiryRetry is how long a deletion that failed waits.
-const expiryRetry = 5 * time.Second
+// How long a deletion that failed waits; after each further failure twice as long. There is no last try: an object that
+// has outlived its time does no harm, but must not stay for ever.
+const (
+	expiryRetry    = 5 * time.Second
+	expiryRetryMax = 5 * time.Minute
+)
 
 // expiry holds the deadlines of a resource's objects.
 type expiry struct {
@@ -32,6 +36,7 @@ type deadline struct {
 	key  events.Key
 	seq  events.Sequence // the revision that is to end
 	when time.Time
+	wait time.Duration // the last time it failed
 }
 
 // expire makes an object end ttl seconds from now (0: never), if it then still has the revision seq.
@@ -140,8 +145,9 @@ func (s *store) endOne(ctx context.Context, d deadline) {
 	if err == nil || errors.Is(err, errConflict) || ctx.Err() != nil { // a conflict: somebody wrote or deleted it meanwhile
 		return
 	}
-	s.logger.Warn("an expired object could not be deleted, trying again", events.LogObject, d.key.String(), "after", expiryRetry, events.LogError, err)
-	d.when = time.Now().Add(expiryRetry)
+	d.wait = min(max(2*d.wait, expiryRetry), expiryRetryMax)
+	s.logger.Warn("an expired object could not be deleted, trying again", events.LogObject, d.key.String(), "after", d.wait, events.LogError, err)
+	d.when = time.Now().Add(d.wait)
 	s.expiry.mu.Lock()
 	defer s.expiry.mu.Unlock()
 	s.expiry.push(d)

@@ -29,6 +29,9 @@ func (s imageStore) Pull(ctx context.Context, ref string, dockerConfigs [][]byte
 	return imageOf(img), known(err)
 }
 
+// All returns all images of the store.
+func (s imageStore) All() ([]image.Image, error) { return s.List() }
+
 // known marks the errors that pods have reasons of their own for.
 func known(err error) error {
 	switch {

@@ -49,6 +49,8 @@ type Images interface {
 	// where the registry cannot be reached or does not work. dockerConfigs are contents of image pull secrets. progress
 	// is told of each layer, from several goroutines, and must not block.
 	Pull(ctx context.Context, ref string, dockerConfigs [][]byte, progress func(image.Progress)) (Image, error)
+	// All returns all images that are here, one for each name.
+	All() ([]image.Image, error)
 }
 
 var (

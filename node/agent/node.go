@@ -25,7 +25,7 @@ import (
 // nodeConditions are those that the agent sets.
 var nodeConditions = []v1.NodeConditionType{v1.NodeMemoryPressure, v1.NodeDiskPressure, v1.NodePIDPressure, v1.NodeReady}
 
-// pressureCheck is how often the machine's free memory, disk and process ids are looked at.
+// pressureCheck is how often the machine's free memory, disk and process ids are looked at, and its images.
 const pressureCheck = 10 * time.Second
 
 func (a *Agent) nodeKey() events.Key { return events.Key{Resource: "nodes", Name: a.o.NodeName} }
@@ -39,7 +39,7 @@ func (a *Agent) nodeChanged(projections.Change) {
 }
 
 // reportNode keeps the Node object registered and its status reported: at once where somebody changed it, and when
-// the machine comes under pressure or out of it.
+// the machine comes under pressure or out of it, or gets or loses an image.
 func (a *Agent) reportNode(ctx context.Context) error {
 	tick := time.NewTicker(pressureCheck)
 	defer tick.Stop()
@@ -151,6 +151,11 @@ func (a *Agent) nodeStatus(was *v1.NodeStatus) *v1.NodeStatus {
 		st.VolumesAttached, st.VolumesInUse, st.Phase, st.Images = was.VolumesAttached, was.VolumesInUse, was.Phase, was.Images
 		keepExtended(st.Capacity, was.Capacity)
 		keepExtended(st.Allocatable, was.Allocatable)
+	}
+	if all, err := a.o.Images.All(); err == nil {
+		st.Images = nodeImages(all)
+	} else { // what was said of them before stays until they can be read
+		a.log.Warn("the node's images cannot be listed, trying again", "after", pressureCheck, events.LogError, err)
 	}
 	for _, ip := range a.o.NodeIPs {
 		st.Addresses = append(st.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: ip})

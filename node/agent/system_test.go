@@ -95,6 +95,8 @@ func (s shelf) Pull(_ context.Context, ref string, _ [][]byte, _ func(image.Prog
 	return Image{}, fmt.Errorf("%s: not found", ref)
 }
 
+func (shelf) All() ([]image.Image, error) { return nil, nil }
+
 func newHost(t *testing.T) *host { return newHostWith(t, nil) }
 
 // newHostWith lets edit change the host before its agent starts.

@@ -163,6 +163,8 @@ func (w *world) Pull(_ context.Context, ref string, _ [][]byte, _ func(image.Pro
 	return Image{}, fmt.Errorf("no such image %s", ref)
 }
 
+func (*world) All() ([]image.Image, error) { return nil, nil }
+
 func (w *world) Setup(_ context.Context, uid, _, name string) (Attachment, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

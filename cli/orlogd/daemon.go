@@ -17,6 +17,7 @@ import (
 	"github.com/orlog-io/orlog/projections"
 	"github.com/orlog-io/orlog/services/access"
 	"github.com/orlog-io/orlog/services/gateway"
+	"github.com/orlog-io/orlog/services/loop"
 	"github.com/orlog-io/orlog/services/notary"
 	"github.com/orlog-io/orlog/services/reconcilers"
 	"github.com/orlog-io/orlog/services/scheduler"
@@ -147,8 +148,9 @@ func startServices(ctx context.Context, g *errgroup.Group, o options, stores *st
 		if o.gatewayOnly {
 			return nil
 		}
+		decoded := loop.NewCache(0) // what one of the two has decoded, the other need not
 		g.Go(func() error {
-			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Logger: logger,
+			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Cache: decoded, Logger: logger,
 				Registry: seen.registry, Tracer: seen.tracer})
 		})
 		if o.agent != nil {
@@ -159,7 +161,7 @@ func startServices(ctx context.Context, g *errgroup.Group, o options, stores *st
 		}
 		g.Go(func() error {
 			return reconcilers.Run(ctx, reconcilers.Options{Store: stores.reconcilers, VolatileStore: stores.volatile,
-				Log: logs.log, Volatile: logs.volatile, Rest: gw.LoopbackConfig(), RootCA: gw.CABundle(), Logger: logger,
+				Log: logs.log, Volatile: logs.volatile, Rest: gw.LoopbackConfig(), RootCA: gw.CABundle(), Cache: decoded, Logger: logger,
 				Registry: seen.registry, Tracer: seen.tracer, Telling: &seen.telling})
 		})
 		return nil

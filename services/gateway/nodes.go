@@ -75,8 +75,8 @@ func (n *nodeConnections) GetConnectionInfo(_ context.Context, node types.NodeNa
 	if n.tunnel == nil {
 		return nil, apierrors.NewServiceUnavailable("this gateway was started without a tunnel to the nodes")
 	}
-	return &kubeletclient.ConnectionInfo{Scheme: "http", Hostname: string(node), Port: agentPort,
-		Transport: n.shared, InsecureSkipTLSVerifyTransport: n.shared}, nil
+	t := endingApart{n.shared}
+	return &kubeletclient.ConnectionInfo{Scheme: "http", Hostname: string(node), Port: agentPort, Transport: t, InsecureSkipTLSVerifyTransport: t}, nil
 }
 
 // close drops idle connections.

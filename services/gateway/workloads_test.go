@@ -54,6 +54,7 @@ func testNodes(t *testing.T, c *cluster, client *kubernetes.Clientset) {
 		t.Errorf("a node that is not connected: %d %s", code, body)
 	}
 	testExec(t, c, client)
+	testLogsOverWebSocket(t, c.admin(t), "/api/v1/namespaces/default/pods/p/log?container=c", "agent says /containerLogs/default/p/c")
 	// A node's agent may read and report on itself only.
 	agent := clientOf(t, c.config(t, NodeUserPrefix+"n1", NodesGroup))
 	if _, err := agent.CoreV1().Nodes().Get(ctx, "n1", metav1.GetOptions{}); err != nil {

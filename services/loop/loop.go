@@ -38,6 +38,8 @@ type Options struct {
 	// End is the newest sequence of the log ([events.Log.Last]). After a write whose outcome is unknown a key is
 	// decided again only on a view that holds all that was on the log by then; nil: on any view.
 	End func(context.Context) (events.Sequence, error)
+	// Cache holds decoded objects of the log (nil: one of Run's own). Runs that read one log may share it.
+	Cache *Cache
 	// Log receives what operators should see.
 	Log *slog.Logger
 	// Now is the clock (nil: time.Now).
@@ -60,7 +62,10 @@ func Run(ctx context.Context, o Options, deciders ...Bound) error {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	r := &runner{Options: o, cache: NewCache(0), orphans: newOrphanIndex(), tracer: tracing.New(o.Tracer, "loop")}
+	if o.Cache == nil {
+		o.Cache = NewCache(0)
+	}
+	r := &runner{Options: o, orphans: newOrphanIndex(), tracer: tracing.New(o.Tracer, "loop")}
 	var err error
 	if r.metrics, err = newMetrics(o.Registry); err != nil {
 		return err
@@ -94,7 +99,6 @@ func Run(ctx context.Context, o Options, deciders ...Bound) error {
 // runner is what the deciders of one Run share.
 type runner struct {
 	Options
-	cache   *Cache
 	orphans *orphanIndex
 	metrics *metrics
 	tracer  tracing.Tracer
@@ -104,7 +108,7 @@ type runner struct {
 // view opens a view of now.
 func (r *runner) view(why events.Cause) (*View, func()) {
 	log := r.Store.Now()
-	v := NewView(log, nil, r.cache, why)
+	v := NewView(log, nil, r.Cache, why)
 	v.orphans = r.orphans
 	if r.Volatile == nil {
 		return v, log.Close
@@ -172,7 +176,7 @@ func (r *runner) dispatch(changes []Change, volatile bool) error {
 	said := false // the view's error stays its first
 	for _, c := range changes {
 		if c.Gone() {
-			r.cache.drop(c.Next.Key)
+			r.Cache.drop(c.Next.Key)
 		}
 		if c.Next.Revision == c.Prev.Revision && c.Prev.Revision != 0 {
 			continue // a report about an object that is gone or was replaced: nothing changed

@@ -44,6 +44,8 @@ type Options struct {
 	Rest *rest.Config
 	// RootCA is the PEM bundle that is published as kube-root-ca.crt in every namespace.
 	RootCA []byte
+	// Cache of decoded objects, which those who read the same log may share (nil: one of its own).
+	Cache *loop.Cache
 	// Logger receives what operators should see (nil: slog.Default).
 	Logger *slog.Logger
 	// Registry gets the metrics of deciding, labelled service="reconcilers" (nil: none); Tracer makes spans (nil:
@@ -104,7 +106,7 @@ func run(ctx context.Context, o Options) error {
 	if err := loop.CaughtUp(ctx, o.Store, o.Log); err != nil {
 		return err
 	}
-	to := loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Log: o.Logger, Tracer: o.Tracer}
+	to := loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Cache: o.Cache, Log: o.Logger, Tracer: o.Tracer}
 	if o.Registry != nil {
 		to.Registry = prometheus.WrapRegistererWith(prometheus.Labels{"service": "reconcilers"}, o.Registry)
 	}

@@ -23,6 +23,8 @@ type Options struct {
 	Log events.Log
 	// Rest reaches the gateway as somebody who may impersonate the scheduler; nil: pods are never preempted.
 	Rest *rest.Config
+	// Cache of decoded objects, which those who read the same log may share (nil: one of its own).
+	Cache *loop.Cache
 	// Logger receives what operators should see (nil: slog.Default).
 	Logger *slog.Logger
 	// Registry gets the metrics of deciding, labelled service="scheduler" (nil: none); Tracer makes spans (nil: none).
@@ -48,7 +50,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 		bound.Performer = performer{facts, requests}
 	}
-	to := loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Log: o.Logger, Tracer: o.Tracer}
+	to := loop.Options{Store: loop.FromProjection(o.Store), End: o.Log.Last, Cache: o.Cache, Log: o.Logger, Tracer: o.Tracer}
 	if o.Registry != nil {
 		to.Registry = prometheus.WrapRegistererWith(prometheus.Labels{"service": "scheduler"}, o.Registry)
 	}

@@ -16,16 +16,18 @@ func emptyDir(dir string, v *v1.EmptyDirVolumeSource, pod *v1.Pod) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
+	mode := fs.FileMode(0o777)
 	switch v.Medium {
 	case v1.StorageMediumDefault:
 	case v1.StorageMediumMemory:
+		mode |= fs.ModeSticky // as the kubelet leaves it, which takes a tmpfs as it comes
 		if err := mountTmpfs(dir, sizeOption(v.SizeLimit, pod)); err != nil {
 			return err
 		}
 	default:
 		return fmt.Errorf("%w: emptyDir.medium %q", ErrUnsupported, v.Medium)
 	}
-	if err := os.Chmod(dir, 0o777); err != nil { // past the umask
+	if err := os.Chmod(dir, mode); err != nil { // past the umask
 		return err
 	}
 	if group := fsGroup(pod); group >= 0 {
@@ -75,7 +77,7 @@ func ownDir(dir string, group int, writable bool) error {
 	if err != nil {
 		return err
 	}
-	mode := info.Mode().Perm() | 0o550 | fs.ModeSetgid
+	mode := info.Mode()&(fs.ModePerm|fs.ModeSticky|fs.ModeSetuid) | 0o550 | fs.ModeSetgid
 	if writable {
 		mode |= 0o770
 	}

@@ -67,7 +67,7 @@ func TestEmptyDirInMemoryHasItsSizeAndGroup(t *testing.T) {
 	if fs.Type != unix.TMPFS_MAGIC || int64(fs.Blocks)*fs.Bsize != 1<<20 {
 		t.Errorf("type %x, %d bytes", fs.Type, int64(fs.Blocks)*fs.Bsize)
 	}
-	if gid, mode := owner(t, dir); gid != 2000 || mode != 0o2777 {
+	if gid, mode := owner(t, dir); gid != 2000 || mode != 0o3777 {
 		t.Errorf("group %d mode %o", gid, mode)
 	}
 }

@@ -42,6 +42,7 @@ var tales = func() []tale {
 		{events.Desired, "", "pods", controllers + taintEviction.component, evicted},
 		{events.Desired, "apps", "replicasets", deployments.as.User, scaled},
 		{events.Desired, "batch", "jobs", cronJobs.as.User, dependents(cronJobs, "Created job %[1]s", "Deleted job %[1]s")},
+		{events.Desired, "batch", "jobs", "", jobLost},
 		{events.Observed, "batch", "jobs", jobs.as.User, jobTurned},
 		{events.Desired, "", "nodes", "", nodeCameOrWent},
 		{events.Desired, "", "nodes", agents, nodeReported},

@@ -1,6 +1,8 @@
 package narrator
 
 import (
+	"strings"
+
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -51,6 +53,20 @@ func scaled(s scene) ([]remark, error) {
 		return []remark{deployments.normal(owner, "ScalingReplicaSet", "Scaled down replica set %s from %d to %d", name, was, is)}, nil
 	}
 	return nil, nil
+}
+
+// jobLost: somebody, and no controller, has deleted a Job that a CronJob was running.
+func jobLost(s scene) ([]remark, error) {
+	owner, owned := s.owner()
+	if !owned || owner.Kind != "CronJob" || !s.IsDeletion() || strings.HasPrefix(s.Actor, controllers) {
+		return nil, nil
+	}
+	for _, ended := range []batchv1.JobConditionType{batchv1.JobComplete, batchv1.JobFailed} {
+		if s.object.condition(string(ended)).Status == string(corev1.ConditionTrue) {
+			return nil, nil
+		}
+	}
+	return []remark{cronJobs.normal(owner, "MissingJob", "Active job went missing: %s", s.Subject.Key.Name)}, nil
 }
 
 // jobTurned: a Job has finished, or was suspended or resumed.

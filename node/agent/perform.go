@@ -221,7 +221,7 @@ func (w *worker) stopping(step ladder.Step) {
 	for _, cancel := range w.busy {
 		cancel()
 	}
-	w.a.probes.Stop(w.uid, "")
+	w.a.probes.Drain(w.uid, "")
 	if step.Reason == ladder.StopEvicted || step.Reason == ladder.StopDeadline {
 		w.event(v1.EventTypeWarning, step.Reason, step.Message)
 	}

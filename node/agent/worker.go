@@ -312,12 +312,15 @@ func (w *worker) wait(ctx context.Context, until time.Time) {
 // supervise starts and stops probes, and refreshes volumes, as the situation wants it.
 func (w *worker) supervise(s ladder.Situation) {
 	for name, c := range w.rec.Containers {
-		if !c.Running() || c.Kill != nil || w.rec.Stop != nil {
+		if !c.Running() {
 			w.a.probes.Stop(w.uid, name)
 			continue
 		}
 		if spec := ladder.FindContainer(s.Pod, name); spec != nil {
 			w.a.probes.Watch(probe.Target{PodUID: w.uid, ID: c.ID, StartedAt: c.StartedAt, Passed: c.Passed, Ready: c.Ready, Place: w.place(spec, c.ID)})
+		}
+		if c.Kill != nil || w.rec.Stop != nil {
+			w.a.probes.Drain(w.uid, name)
 		}
 	}
 	if w.rec.Mounted && w.rec.Stop == nil {

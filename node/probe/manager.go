@@ -44,6 +44,7 @@ type Manager struct {
 type run struct {
 	id       string
 	cancel   context.CancelFunc
+	drain    context.CancelFunc // of startup and liveness
 	started  chan struct{} // closed when the startup probe has succeeded
 	verdicts Verdicts
 }
@@ -76,9 +77,10 @@ func (m *Manager) Watch(t Target) {
 		old.cancel()
 	}
 	ctx, cancel := context.WithCancel(m.ctx)
-	r := &run{id: t.ID, cancel: cancel, started: make(chan struct{})}
+	vital, drain := context.WithCancel(ctx)
+	r := &run{id: t.ID, cancel: cancel, drain: drain, started: make(chan struct{})}
 	pod[c.Name] = r
-	begin := func(k Kind, p *v1.Probe, was bool, to *Verdict) {
+	begin := func(ctx context.Context, k Kind, p *v1.Probe, was bool, to *Verdict) {
 		if p == nil {
 			return
 		}
@@ -92,12 +94,24 @@ func (m *Manager) Watch(t Target) {
 	if c.StartupProbe == nil || t.Passed {
 		close(r.started)
 	}
-	begin(Readiness, c.ReadinessProbe, t.Ready, &r.verdicts.Readiness)
-	begin(Liveness, c.LivenessProbe, false, &r.verdicts.Liveness)
+	begin(ctx, Readiness, c.ReadinessProbe, t.Ready, &r.verdicts.Readiness)
+	begin(vital, Liveness, c.LivenessProbe, false, &r.verdicts.Liveness)
 	if t.Passed && c.StartupProbe != nil {
 		r.verdicts.Startup = Success
 	} else {
-		begin(Startup, c.StartupProbe, false, &r.verdicts.Startup)
+		begin(vital, Startup, c.StartupProbe, false, &r.verdicts.Startup)
+	}
+}
+
+// Drain ends all probes but readiness of a container that is about to end, or with name "" of the whole pod: nobody
+// restarts it any more, but who sends it requests wants to know whether it still takes some.
+func (m *Manager) Drain(podUID, name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for n, r := range m.runs[podUID] {
+		if name == "" || n == name {
+			r.drain()
+		}
 	}
 }
 

@@ -161,3 +161,30 @@ func TestVerdictsOutliveTheAgentAndEndWithTheAttempt(t *testing.T) {
 		}
 	})
 }
+
+// A container that is about to end is not judged alive or dead any more, but still as to whether it takes requests.
+func TestReadinessGoesOnWhileStopping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &v1.Container{Name: "main", ReadinessProbe: probeOf("ready", nil), LivenessProbe: probeOf("alive", nil)}
+		s := watch(t, c, func(since time.Duration) (int, error) {
+			if since > 15*time.Second {
+				return 1, nil
+			}
+			return 0, nil
+		})
+		s.after(14 * time.Second)
+		s.m.Drain("u1", "")
+		_, told, failed := s.after(2 * time.Minute)
+		if v := s.m.Verdicts("u1", "main", "id1"); v.Readiness != Failure || v.Liveness == Failure {
+			t.Errorf("verdicts %+v after %s", v, told)
+		}
+		if strings.Contains(failed, "Liveness") || !strings.Contains(failed, "Readiness") {
+			t.Errorf("failed: %s", failed)
+		}
+		s.m.Stop("u1", "")
+		before, _, _ := s.after(0)
+		if after, _, _ := s.after(time.Minute); after != before {
+			t.Errorf("asked after the end: %s", strings.TrimPrefix(after, before))
+		}
+	})
+}

@@ -43,12 +43,14 @@ func (m *Manager) token(ctx context.Context, files map[string]file, pod *v1.Pod,
 		value = fresh
 	}
 	f := file{data: []byte(value), mode: modeOf(nil, mode, v1.ProjectedVolumeSourceDefaultMode), owner: -1}
-	// A token is readable by the one who runs: by the group if there is an fsGroup, else by the user if all
-	// containers agree on one.
-	if fsGroup(pod) >= 0 {
+	// A token is readable by the one who runs: by the user, if all containers agree on one, and by the group (see fill),
+	// if there is an fsGroup.
+	uid, one := oneUser(pod)
+	if one {
+		f.owner = uid
+	}
+	if one || fsGroup(pod) >= 0 {
 		f.mode = 0o600
-	} else if uid, one := oneUser(pod); one {
-		f.mode, f.owner = 0o600, uid
 	}
 	files[path] = f
 	return nil

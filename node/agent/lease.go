@@ -86,6 +86,13 @@ func (a *Agent) renew(ctx context.Context) error {
 	if verb == events.Created {
 		lease.ObjectMeta = metav1.ObjectMeta{Name: a.o.NodeName, Namespace: v1.NamespaceNodeLease, UID: types.UID(uuid.NewString()), CreationTimestamp: metav1.NewTime(now.Truncate(time.Second))}
 	}
+	node, err := a.state(a.nodeKey())
+	if err != nil {
+		return err
+	}
+	if node.Exists() { // the lease goes with it
+		lease.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1.SchemeGroupVersion.Version, Kind: "Node", Name: a.o.NodeName, UID: types.UID(node.UID)}}
+	}
 	lease.TypeMeta = metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"}
 	lease.ResourceVersion = ""
 	if lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity != a.o.NodeName {

@@ -59,7 +59,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	o.Images = imageStore{images, o.PlainHTTP, o.Mirrors, countingTransport{o.metrics.pullBytes}}
-	n, err := openNetwork(ctx, o)
+	n, err := openNetwork(ctx, o, false)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func openRuntime(o Options) (*runc.Runtime, error) {
 		ShimPath: filepath.Join(o.BinDir, "orlog-shim"), LogMaxSize: o.LogMaxSize, LogFiles: o.LogFiles, Warn: o.Logger.Warn})
 }
 
-func openNetwork(ctx context.Context, o Options) (*network.Manager, error) {
+func openNetwork(ctx context.Context, o Options, leaving bool) (*network.Manager, error) {
 	pods, err := netip.ParsePrefix(o.PodCIDR)
 	if err != nil {
 		return nil, fmt.Errorf("agent options: PodCIDR: %w", err)
@@ -131,7 +131,7 @@ func openNetwork(ctx context.Context, o Options) (*network.Manager, error) {
 		return nil, fmt.Errorf("agent options: ClusterCIDR: %w", err)
 	}
 	return network.New(ctx, network.Options{Dir: filepath.Join(o.DataDir, "network"), PluginDir: filepath.Join(o.BinDir, "cni"),
-		PodCIDR: pods, ClusterCIDR: cluster, Bridge: o.Bridge, Table: o.Table + "-pods", Pool: 4, Log: o.Logger})
+		PodCIDR: pods, ClusterCIDR: cluster, Bridge: o.Bridge, Table: o.Table + "-pods", Pool: 4, Leaving: leaving, Log: o.Logger})
 }
 
 func proxyOptions(o Options) (proxy.Options, error) {
@@ -188,7 +188,7 @@ func Reset(ctx context.Context, o Options) (err error) {
 			return err
 		}
 	}
-	n, err := openNetwork(ctx, o)
+	n, err := openNetwork(ctx, o, true)
 	if err != nil {
 		return err
 	}

@@ -82,8 +82,10 @@ func New(ctx context.Context, o Options) (_ *Manager, err error) {
 	if err := m.openCNI(); err != nil {
 		return nil, err
 	}
-	if err := m.ensureHost(ctx); err != nil {
-		return nil, err
+	if !o.Leaving {
+		if err := m.ensureHost(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := m.recover(ctx); err != nil {
 		return nil, err

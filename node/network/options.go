@@ -27,6 +27,8 @@ type Options struct {
 	MTU int
 	// Pool is how many sandboxes Run keeps ready. 0: none.
 	Pool int
+	// Leaving: the manager is opened only to be destroyed. The host is left as it is, whatever it was prepared for.
+	Leaving bool
 	// Log receives what happens in the background. Default slog.Default().
 	Log *slog.Logger
 }

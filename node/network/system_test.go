@@ -305,6 +305,22 @@ func TestRefusesWhatIsNotItsBridge(t *testing.T) {
 	}
 }
 
+// TestLeavesWithOtherSettings: who takes a node down need not know how its network was laid out.
+func TestLeavesWithOtherSettings(t *testing.T) {
+	o := options(t)
+	m, err := New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setup(t, m, "u1")
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	leaving := o
+	leaving.PodCIDR, leaving.Leaving = netip.MustParsePrefix("10.78.0.0/24"), true
+	open(t, leaving) // and is destroyed at the end, which looks for what is left
+}
+
 func BenchmarkSetup(b *testing.B) {
 	m, err := New(b.Context(), Options{Dir: b.TempDir(), PluginDir: os.Getenv(pluginsVar), PodCIDR: netip.MustParsePrefix("10.77.0.0/16"), Bridge: "obench0"})
 	if err != nil {

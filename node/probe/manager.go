@@ -45,7 +45,7 @@ type run struct {
 	id       string
 	cancel   context.CancelFunc
 	drain    context.CancelFunc // of startup and liveness
-	started  chan struct{} // closed when the startup probe has succeeded
+	started  chan struct{}      // closed when the startup probe has succeeded
 	verdicts Verdicts
 }
 

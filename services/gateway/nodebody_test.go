@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -46,6 +47,7 @@ func overWebSocket(config *rest.Config, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		return "", fmt.Errorf("answered %s", resp.Status)
 	}
@@ -71,7 +73,7 @@ func TestEndComesApart(t *testing.T) {
 		t.Errorf("first %q, %v", b[:n], err)
 	}
 	for range 2 {
-		if n, err := body.Read(b); n != 0 || err != io.EOF {
+		if n, err := body.Read(b); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("then %q, %v", b[:n], err)
 		}
 	}

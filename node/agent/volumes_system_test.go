@@ -100,7 +100,7 @@ echo x >/host/made; echo sub >tmp/file; echo $SUB/`+"`cat /sub/where`"+`; echo y
 	})
 	h.want(p, "bound")
 	h.awaitReady(p)
-	want := "400 cm/deep/a\n640 cm/b\n440 secret/a\n644 down/labels\n600 all/cm/a\n777 mem\n777 tmp\ntmpfs\nblue/inner\ncm-read-only\nend\n"
+	want := "400 cm/deep/a\n640 cm/b\n440 secret/a\n644 down/labels\n600 all/cm/a\n1777 mem\n777 tmp\ntmpfs\nblue/inner\ncm-read-only\nend\n"
 	if got := h.logUntil(p, "main", 0, "end\n"); got != want {
 		t.Errorf("log\n%s\nwant\n%s", got, want)
 	}

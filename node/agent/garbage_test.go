@@ -215,3 +215,15 @@ func TestImageThatIsRemovedIsGotAgain(t *testing.T) {
 		t.Errorf("the image was looked for %d times", n)
 	}
 }
+
+// TestBackOffNamesTheImageThatIsMissing: it may be a volume's, and not the container's own.
+func TestBackOffNamesTheImageThatIsMissing(t *testing.T) {
+	p := pod("web", nil)
+	w, _ := lone(t, Options{}, p)
+	is := &v1.PodStatus{ContainerStatuses: []v1.ContainerStatus{{Name: "main", Image: "app:1", State: v1.ContainerState{Waiting: &v1.ContainerStateWaiting{
+		Reason: "ImagePullBackOff", Message: `Back-off pulling image "data:1": ErrImagePull: denied`}}}}}
+	w.backOffEvents(p, &v1.PodStatus{}, is)
+	if got, want := w.a.events.told(), []string{`BackOff: Back-off pulling image "data:1"`, "Failed: Error: ImagePullBackOff"}; !slices.Equal(got, want) {
+		t.Errorf("%q\nwant %q", got, want)
+	}
+}

@@ -272,3 +272,29 @@ func TestTokenRenewal(t *testing.T) {
 	at(1600*time.Second, 3, false)
 	at(1801*time.Second, 4, true)
 }
+
+// TestTokenBelongsToWhoRuns: its user, where all containers have one, with and without a group for volumes.
+func TestTokenBelongsToWhoRuns(t *testing.T) {
+	m := newManager(t, &shelf{token: func(string, time.Duration) (string, error) { return "t", nil }})
+	user, group := int64(1000), int64(2000)
+	for name, c := range map[string]struct {
+		user, group *int64
+		want        file
+	}{
+		"neither": {nil, nil, file{[]byte("t"), 0o644, -1}},
+		"user":    {&user, nil, file{[]byte("t"), 0o600, 1000}},
+		"group":   {nil, &group, file{[]byte("t"), 0o600, -1}},
+		"both":    {&user, &group, file{[]byte("t"), 0o600, 1000}},
+	} {
+		pod := podWith()
+		pod.Spec.Containers = []v1.Container{{Name: "main"}}
+		pod.Spec.SecurityContext = &v1.PodSecurityContext{RunAsUser: c.user, FSGroup: c.group}
+		files := map[string]file{}
+		if err := m.token(t.Context(), files, pod, &v1.ServiceAccountTokenProjection{Path: "token"}, nil, t.TempDir()); err != nil {
+			t.Fatal(err)
+		}
+		if got := files["token"]; got.mode != c.want.mode || got.owner != c.want.owner {
+			t.Errorf("%s: mode %o, owner %d; want %o, %d", name, got.mode, got.owner, c.want.mode, c.want.owner)
+		}
+	}
+}

@@ -107,6 +107,28 @@ func FuzzEncodeDecode(f *testing.F) {
 	})
 }
 
+// FuzzBody: a payload is what json.Marshal writes, byte for byte: the notary's leaves hold it.
+func FuzzBody(f *testing.F) {
+	for _, seed := range []string{`{}`, `{"a":[1,{"b":"c d"}]}`, `{"a": 1}`, "{\n}", `{"a":"<&>"}`, `{"a":"\u003c"}`, "{\"a\":\"\u2028\u20ac\"}", `{"a\\":"\""}`, `{"\" ":1}`, `null`, "{\"a\":\"\xff\"}"} {
+		f.Add(seed, `[{"op":"add"}]`)
+		f.Add(`{"spec":{}}`, seed)
+	}
+	f.Add(`{}`, "")
+	f.Fuzz(func(t *testing.T, object, changes string) {
+		if !json.Valid([]byte(object)) || changes != "" && !json.Valid([]byte(changes)) {
+			return
+		}
+		want, err := json.Marshal(data{Object: json.RawMessage(object), Changes: json.RawMessage(changes)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Event{Object: json.RawMessage(object), Changes: json.RawMessage(changes)}.body()
+		if err != nil || string(got) != string(want) {
+			t.Fatalf("got %s, %v; want %s", got, err, want)
+		}
+	})
+}
+
 // FuzzDecode: no message, however malformed, panics.
 func FuzzDecode(f *testing.F) {
 	f.Add("orlog.desired.core.pods.default.a.-", "2026-11-20T14:05:00Z", "1", "x", `{"object":{}}`)

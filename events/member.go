@@ -84,6 +84,23 @@ func wouldEscape(b []byte) bool {
 	return bytes.IndexByte(b, '<') >= 0 || bytes.IndexByte(b, '>') >= 0 || bytes.IndexByte(b, '&') >= 0 || bytes.Contains(b, lineSeparators)
 }
 
+// asMarshalled: encoding/json would write this JSON as it stands. Whether it is JSON is not checked.
+func asMarshalled(b []byte) bool {
+	for i := 0; i < len(b); {
+		switch b[i] {
+		case '"':
+			if i = skipString(b, i); i < 0 {
+				return false
+			}
+			continue
+		case ' ', '\t', '\n', '\r':
+			return false
+		}
+		i++
+	}
+	return !wouldEscape(b)
+}
+
 var lineSeparators = []byte("\xe2\x80") // U+2028 and U+2029 begin so
 
 func byName(a, b member) int { return bytes.Compare(a.name, b.name) }

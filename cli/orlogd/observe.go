@@ -52,7 +52,7 @@ func (s *observation) follow(stores *stores, logs *logs, signer *notary.Notary) 
 		readers = append(readers,
 			lag.Reader{Name: "scheduler", Log: logs.log, Position: stores.scheduler.Position},
 			lag.Reader{Name: "reconcilers", Log: logs.log, Position: stores.reconcilers.Position},
-			lag.Reader{Name: "narrator", Log: logs.log, Position: func() events.Sequence { return s.telling.Position(stores.reconcilers.Position) }})
+			lag.Reader{Name: "narrator", Log: logs.log, Position: s.telling.Position})
 	}
 	return s.registry.Register(lag.New(nil, readers...))
 }

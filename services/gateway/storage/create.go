@@ -37,7 +37,7 @@ func (s *store) Create(ctx context.Context, key string, obj, out runtime.Object,
 	if out == nil {
 		return nil
 	}
-	return s.decode(data, out, seq)
+	return s.decodeWritten(data, out, seq)
 }
 
 // prepare gives an object's stored form, whole and taken apart.

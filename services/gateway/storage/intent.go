@@ -70,25 +70,25 @@ func (s *store) appendUpdate(ctx context.Context, cur *current, doc document, di
 	return s.append(ctx, e, guard, prepared)
 }
 
-// result puts the object as of the event seq into out. data is what was written; where a status report came
-// in between, the folded state has that too.
+// result puts the object as of the event seq into out, from the projection: where a status report came in between, the
+// folded state has that too. data is what was written.
 func (s *store) result(out runtime.Object, data []byte, cur current, seq events.Sequence) error {
 	state, err := s.cursor(cur.state.Key)
 	if err != nil {
 		return err
 	}
-	if state.Revision == seq && !state.Deleted && state.Observed != cur.state.Observed {
-		return s.decodeState(state, out)
+	if state.Revision == seq && !state.Deleted {
+		return s.decodeWritten(state.Object, out, state.Revision)
 	}
 	if state.Revision > seq {
 		if view, err := s.proj.At(seq); err == nil {
 			defer view.Close()
 			if state, ok, err := view.Get(cur.state.Key); err == nil && ok && state.Revision == seq {
-				return s.decodeState(state, out)
+				return s.decodeWritten(state.Object, out, state.Revision)
 			}
 		}
 	}
-	return s.decode(data, out, seq)
+	return s.decode(data, out, seq) // the projection has no past
 }
 
 // kindOf is the lower-case kind in event types; the resource where the object names none.

@@ -56,6 +56,7 @@ type store struct {
 	versioner apistorage.Versioner
 	logger    *slog.Logger
 
+	written  written
 	progress progress
 	expiry   expiry
 	sized    atomic.Bool

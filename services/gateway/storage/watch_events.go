@@ -29,10 +29,11 @@ func (w *watcher) changed(c projections.Change) (*watch.Event, error) {
 	if !c.Next.Exists() {
 		return w.gone(c.Prev.Object, at)
 	}
-	obj, passes, err := w.look(c.Next.Object, at)
+	obj, err := w.s.decodeShared(c.Next.Object, at)
 	if err != nil {
-		return nil, err
+		return nil, w.undecoded(at, err)
 	}
+	passes := w.passes(obj)
 	if !c.Prev.Exists() {
 		if !passes {
 			return nil, nil
@@ -71,11 +72,20 @@ func (w *watcher) gone(last []byte, at events.Sequence) (*watch.Event, error) {
 func (w *watcher) look(data []byte, at events.Sequence) (runtime.Object, bool, error) {
 	obj, err := w.s.decodeNew(data, at)
 	if err != nil {
-		return nil, false, fmt.Errorf("decoding an object of %s at %d: %w", w.where.prefix, at, err)
+		return nil, false, w.undecoded(at, err)
 	}
+	return obj, w.passes(obj), nil
+}
+
+// passes says whether the reader wants an object. Without attributes it does not match, as in etcd3.
+func (w *watcher) passes(obj runtime.Object) bool {
 	if w.pred.Empty() {
-		return obj, true, nil
+		return true
 	}
 	passes, err := w.pred.Matches(obj)
-	return obj, err == nil && passes, nil // without attributes it does not match, as in etcd3
+	return err == nil && passes
+}
+
+func (w *watcher) undecoded(at events.Sequence, err error) error {
+	return fmt.Errorf("decoding an object of %s at %d: %w", w.where.prefix, at, err)
 }

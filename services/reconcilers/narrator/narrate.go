@@ -2,7 +2,6 @@ package narrator
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -90,19 +89,6 @@ func (t tale) fits(e events.Event) bool {
 		return false
 	}
 	return t.actor == "" || t.actor == e.Actor || (strings.HasSuffix(t.actor, ":") && strings.HasPrefix(e.Actor, t.actor))
-}
-
-// patterns are the subjects that the tales are about.
-func patterns() []string {
-	var out []string
-	for _, t := range tales {
-		s := events.Subject{Class: t.class, Key: events.Key{Group: t.group, Resource: t.resource, Namespace: "x", Name: "x"}}
-		p := strings.TrimSuffix(s.String(), "x.x.-") + ">"
-		if !slices.Contains(out, p) {
-			out = append(out, p)
-		}
-	}
-	return out
 }
 
 func tellings(e events.Event, remarks []remark) []Telling {

@@ -195,19 +195,20 @@ func firstSince(ctx context.Context, log events.Log, t time.Time) (events.Sequen
 
 // follow tells what the log holds from n.next on.
 func (n *narrator) follow(ctx context.Context) error {
-	sub, err := n.Log.Subscribe(ctx, n.next, patterns()...)
+	// All of it, though few kinds are told: the process's other readers have the same events decoded already.
+	sub, err := n.Log.Subscribe(ctx, n.next)
 	if err != nil {
 		return err
 	}
 	defer sub.Close()
 	for {
-		n.Place.reads(n.next)
+		n.Place.comesTo(n.next)
 		got, err := sub.Next(ctx)
 		if err != nil {
 			return err
 		}
 		for _, e := range got {
-			n.Place.tells(e.Sequence)
+			n.Place.comesTo(e.Sequence)
 			if err := n.tell(ctx, e); err != nil {
 				return err
 			}

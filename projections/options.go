@@ -70,6 +70,9 @@ func (o Options) pebble(dir string) *pebble.Options {
 		FormatMajorVersion:          pebble.FormatNewest,
 		Logger:                      pebbleLogger{o.Logger.With("projection", dir)},
 	}
+	// The one that Pebble takes by itself looks ten times a second, in each store, whether a compaction may begin.
+	// Without that it looks where something was written, read or compacted, which is when there can be one.
+	p.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most folds begin by looking for an object that is new
 	}

@@ -38,7 +38,9 @@ type Config struct {
 	NewFunc, NewListFunc func() runtime.Object
 	// Versioner defaults to storage.APIObjectVersioner.
 	Versioner apistorage.Versioner
-	// ProgressInterval is how often an idle watch with ProgressNotify hears how far it has come. Default 5 s.
+	// ProgressInterval is how often an idle watch with ProgressNotify hears how far it has come when nobody asks for
+	// that. Default 1 min: each time concerns all who watch through the API server's cache, and a resourceVersion does
+	// not become too old.
 	ProgressInterval time.Duration
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
@@ -91,7 +93,7 @@ func New(b Backend, c Config) (_ apistorage.Interface, destroy func(), _ error) 
 		c.Versioner = apistorage.APIObjectVersioner{}
 	}
 	if c.ProgressInterval <= 0 {
-		c.ProgressInterval = 5 * time.Second
+		c.ProgressInterval = time.Minute
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -40,6 +40,9 @@ type Input struct {
 	Wakes func(*View, Change) bool
 }
 
+// Itself is the Keys of an Input whose changed object is what there is to decide about.
+func Itself(_ *View, c Change) []events.Key { return []events.Key{c.Next.Key} }
+
 // Output is something that a decider writes.
 type Output struct {
 	// Group and Resource name the resource, Subresource what of it ("" the object itself).

@@ -25,7 +25,7 @@ func (Reconciler) Spec() loop.Spec {
 		Name:     "cronjob",
 		Identity: loop.ServiceAccount("cronjob-controller"),
 		Inputs: []loop.Input{
-			{Group: "batch", Resource: "cronjobs", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Group: "batch", Resource: "cronjobs", Keys: loop.Itself},
 			{Group: "batch", Resource: "jobs", Keys: func(v *loop.View, c loop.Change) []events.Key {
 				return replica.Controllers(loop.CronJobs, loop.Jobs.Of(v, c.Prev), loop.Jobs.Of(v, c.Next))
 			}},

@@ -27,7 +27,7 @@ func (Reconciler) Spec() loop.Spec {
 		Name:     "daemonset",
 		Identity: loop.ServiceAccount("daemon-set-controller"),
 		Inputs: []loop.Input{
-			{Group: "apps", Resource: "daemonsets", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Group: "apps", Resource: "daemonsets", Keys: loop.Itself},
 			{Group: "apps", Resource: "controllerrevisions", Keys: ofRevision},
 			{Resource: "pods", Keys: ofPod},
 			{Resource: "nodes", Keys: ofNode},

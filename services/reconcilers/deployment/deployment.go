@@ -23,7 +23,7 @@ func (Reconciler) Spec() loop.Spec {
 		Name:     "deployment",
 		Identity: loop.ServiceAccount("deployment-controller"),
 		Inputs: []loop.Input{
-			{Group: "apps", Resource: "deployments", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Group: "apps", Resource: "deployments", Keys: loop.Itself},
 			{Group: "apps", Resource: "replicasets", Keys: ofReplicaSet},
 			{Resource: "pods", Keys: ofEndedPod},
 		},

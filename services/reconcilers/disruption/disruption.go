@@ -28,7 +28,7 @@ func (Reconciler) Spec() loop.Spec {
 		Name:     "disruption",
 		Identity: loop.ServiceAccount("disruption-controller"),
 		Inputs: []loop.Input{
-			{Group: "policy", Resource: "poddisruptionbudgets", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Group: "policy", Resource: "poddisruptionbudgets", Keys: loop.Itself},
 			{Resource: "pods", Keys: ofPod},
 		},
 		Outputs: []loop.Output{{Group: "policy", Resource: "poddisruptionbudgets", Subresource: "status"}},

@@ -32,7 +32,7 @@ func (Legacy) Spec() loop.Spec {
 		Name:     "endpoints",
 		Identity: loop.ServiceAccount("endpoint-controller"),
 		Inputs: []loop.Input{
-			{Resource: "services", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Resource: "services", Keys: loop.Itself},
 			{Resource: "pods", Keys: ofPod},
 			{Resource: "endpoints", Keys: func(_ *loop.View, c loop.Change) []events.Key {
 				return []events.Key{loop.Services.Key(c.Next.Key.Namespace, c.Next.Key.Name)}

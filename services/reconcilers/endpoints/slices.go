@@ -30,7 +30,7 @@ func (Slices) Spec() loop.Spec {
 		Name:     "endpointslice",
 		Identity: loop.ServiceAccount("endpointslice-controller"),
 		Inputs: []loop.Input{
-			{Resource: "services", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Resource: "services", Keys: loop.Itself},
 			{Resource: "pods", Keys: ofPod},
 			{Group: "discovery.k8s.io", Resource: "endpointslices", Keys: ofSlice},
 			{Resource: "nodes"},

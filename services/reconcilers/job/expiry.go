@@ -19,7 +19,7 @@ func (Expiry) Spec() loop.Spec {
 	return loop.Spec{
 		Name:     "expiry",
 		Identity: loop.ServiceAccount("ttl-after-finished-controller"),
-		Inputs:   []loop.Input{{Group: "batch", Resource: "jobs", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }}},
+		Inputs:   []loop.Input{{Group: "batch", Resource: "jobs", Keys: loop.Itself}},
 		Outputs:  []loop.Output{{Group: "batch", Resource: "jobs", Shared: true}},
 	}
 }

@@ -25,7 +25,7 @@ func (Reconciler) Spec() loop.Spec {
 		Name:     "job",
 		Identity: loop.ServiceAccount("job-controller"),
 		Inputs: []loop.Input{
-			{Group: "batch", Resource: "jobs", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Group: "batch", Resource: "jobs", Keys: loop.Itself},
 			{Resource: "pods", Keys: ofPod},
 		},
 		Outputs: []loop.Output{

@@ -28,7 +28,7 @@ func (Reconciler) Spec() loop.Spec {
 		Name:     "namespace",
 		Identity: loop.ServiceAccount("namespace-controller"),
 		Inputs: []loop.Input{
-			{Resource: "namespaces", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Resource: "namespaces", Keys: loop.Itself},
 			{Resource: "*", Keys: ofContent},
 		},
 		Outputs: []loop.Output{{Resource: "*", Shared: true}},

@@ -9,7 +9,7 @@
 //
 // [Narrate] is pure and needs no projection: an event carries what was and what is. It tells only what Orlog's
 // own components did ([tales] says by whom and what about), as other people's controllers record their own
-// Events. No tale is about Events, and none of their subjects are read: narration cannot feed itself.
+// Events. No tale is about Events: narration cannot feed itself.
 //
 // The narrator is no [loop.Decider]: deciders look at states, of which several steps may have become one, and
 // after a restart at the present only. The narrator reads the log instead, from where it stopped. It finds

@@ -24,7 +24,7 @@ func (Nodes) Spec() loop.Spec {
 		Name:     "nodelifecycle",
 		Identity: loop.ServiceAccount("node-controller"),
 		Inputs: []loop.Input{
-			{Resource: "nodes", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Resource: "nodes", Keys: loop.Itself},
 			{Group: "coordination.k8s.io", Resource: "leases", Keys: ofLease},
 		},
 		// The node's agent reports the same status while it can.

@@ -22,7 +22,7 @@ func (Claims) Spec() loop.Spec {
 		Name:     "pvc-protection",
 		Identity: loop.ServiceAccount("pvc-protection-controller"),
 		Inputs: []loop.Input{
-			{Resource: "persistentvolumeclaims", Keys: itself},
+			{Resource: "persistentvolumeclaims", Keys: loop.Itself},
 			{Resource: "pods", Keys: ofPod},
 		},
 		Outputs: []loop.Output{{Resource: "persistentvolumeclaims", Shared: true}},

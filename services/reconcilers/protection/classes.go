@@ -21,7 +21,7 @@ func (Classes) Spec() loop.Spec {
 		Name:     "vac-protection",
 		Identity: loop.ServiceAccount("volumeattributesclass-protection-controller"),
 		Inputs: []loop.Input{
-			{Group: "storage.k8s.io", Resource: "volumeattributesclasses", Keys: itself},
+			{Group: "storage.k8s.io", Resource: "volumeattributesclasses", Keys: loop.Itself},
 			{Resource: "persistentvolumeclaims", Keys: func(v *loop.View, c loop.Change) []events.Key {
 				return lost(classesOfClaim(loop.Claims.Of(v, c.Prev)), classesOfClaim(loop.Claims.Of(v, c.Next)))
 			}},

@@ -4,9 +4,6 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/orlog-io/orlog/events"
-	"github.com/orlog-io/orlog/services/loop"
 )
 
 // awaited says whether an object was deleted and is held by the finalizer.
@@ -19,6 +16,3 @@ func without[T metav1.Object](o T, finalizer string) T {
 	o.SetFinalizers(slices.DeleteFunc(slices.Clone(o.GetFinalizers()), func(f string) bool { return f == finalizer }))
 	return o
 }
-
-// itself makes an object dirty when it changes.
-func itself(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }

@@ -19,7 +19,7 @@ func (Volumes) Spec() loop.Spec {
 	return loop.Spec{
 		Name:     "pv-protection",
 		Identity: loop.ServiceAccount("pv-protection-controller"),
-		Inputs:   []loop.Input{{Resource: "persistentvolumes", Keys: itself}},
+		Inputs:   []loop.Input{{Resource: "persistentvolumes", Keys: loop.Itself}},
 		Outputs:  []loop.Output{{Resource: "persistentvolumes", Shared: true}},
 	}
 }

@@ -26,7 +26,7 @@ func (Reconciler) Spec() loop.Spec {
 		Name:     "replicaset",
 		Identity: loop.ServiceAccount("replicaset-controller"),
 		Inputs: []loop.Input{
-			{Group: "apps", Resource: "replicasets", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Group: "apps", Resource: "replicasets", Keys: loop.Itself},
 			{Resource: "pods", Keys: ofPod},
 		},
 		Outputs: []loop.Output{

@@ -24,7 +24,7 @@ func (Reconciler) Spec() loop.Spec {
 		Name:     "replicationcontroller",
 		Identity: loop.ServiceAccount("replication-controller"),
 		Inputs: []loop.Input{
-			{Resource: "replicationcontrollers", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Resource: "replicationcontrollers", Keys: loop.Itself},
 			{Resource: "pods", Keys: ofPod},
 		},
 		Outputs: []loop.Output{

@@ -32,15 +32,13 @@ func (Accounts) Spec() loop.Spec {
 		Name:     "serviceaccount",
 		Identity: loop.ServiceAccount("service-account-controller"),
 		Inputs: []loop.Input{
-			{Resource: "namespaces", Keys: itself},
+			{Resource: "namespaces", Keys: loop.Itself},
 			{Resource: "serviceaccounts", Keys: inNamespace(accountName)},
 		},
 		Outputs: []loop.Output{{Resource: "serviceaccounts", Shared: true}},
 		Workers: 2,
 	}
 }
-
-func itself(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }
 
 // inNamespace maps the object of a name to its namespace.
 func inNamespace(name string) func(*loop.View, loop.Change) []events.Key {
@@ -78,7 +76,7 @@ func (RootCA) Spec() loop.Spec {
 		Name:     "rootca",
 		Identity: loop.ServiceAccount("root-ca-cert-publisher"),
 		Inputs: []loop.Input{
-			{Resource: "namespaces", Keys: itself},
+			{Resource: "namespaces", Keys: loop.Itself},
 			{Resource: "configmaps", Keys: inNamespace(rootCAName)},
 		},
 		Outputs: []loop.Output{{Resource: "configmaps", Shared: true}},

@@ -27,7 +27,7 @@ func (Reconciler) Spec() loop.Spec {
 		Name:     "statefulset",
 		Identity: loop.ServiceAccount("statefulset-controller"),
 		Inputs: []loop.Input{
-			{Group: "apps", Resource: "statefulsets", Keys: func(_ *loop.View, c loop.Change) []events.Key { return []events.Key{c.Next.Key} }},
+			{Group: "apps", Resource: "statefulsets", Keys: loop.Itself},
 			{Group: "apps", Resource: "controllerrevisions", Keys: func(v *loop.View, c loop.Change) []events.Key {
 				return replica.Controllers(loop.StatefulSets, loop.Revisions.Of(v, c.Prev), loop.Revisions.Of(v, c.Next))
 			}},

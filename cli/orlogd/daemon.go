@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -148,10 +149,16 @@ func startServices(ctx context.Context, g *errgroup.Group, o options, stores *st
 		if o.gatewayOnly {
 			return nil
 		}
+		candidate, err := newCandidate(o, gw.LoopbackConfig(), logger)
+		if err != nil {
+			return err
+		}
 		decoded := loop.NewCache(0) // what one of the two has decoded, the other need not
 		g.Go(func() error {
-			return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Cache: decoded, Logger: logger,
-				Registry: seen.registry, Tracer: seen.tracer})
+			return candidate.lead(ctx, schedulerLease, seen.registry, func(ctx context.Context, registry prometheus.Registerer) error {
+				return scheduler.Run(ctx, scheduler.Options{Store: stores.scheduler, Log: logs.log, Rest: gw.LoopbackConfig(), Cache: decoded, Logger: logger,
+					Registry: registry, Tracer: seen.tracer})
+			})
 		})
 		if o.agent != nil {
 			o.agent.Tracer = seen.tracer
@@ -160,9 +167,11 @@ func startServices(ctx context.Context, g *errgroup.Group, o options, stores *st
 			})
 		}
 		g.Go(func() error {
-			return reconcilers.Run(ctx, reconcilers.Options{Store: stores.reconcilers, VolatileStore: stores.volatile,
-				Log: logs.log, Volatile: logs.volatile, Rest: gw.LoopbackConfig(), RootCA: gw.CABundle(), Cache: decoded, Logger: logger,
-				Registry: seen.registry, Tracer: seen.tracer, Telling: &seen.telling})
+			return candidate.lead(ctx, reconcilersLease, seen.registry, func(ctx context.Context, registry prometheus.Registerer) error {
+				return reconcilers.Run(ctx, reconcilers.Options{Store: stores.reconcilers, VolatileStore: stores.volatile,
+					Log: logs.log, Volatile: logs.volatile, Rest: gw.LoopbackConfig(), RootCA: gw.CABundle(), Cache: decoded, Logger: logger,
+					Registry: registry, Tracer: seen.tracer, Telling: &seen.telling})
+			})
 		})
 		return nil
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 
@@ -52,7 +53,10 @@ func (s *observation) follow(stores *stores, logs *logs, signer *notary.Notary) 
 		readers = append(readers,
 			lag.Reader{Name: "scheduler", Log: logs.log, Position: stores.scheduler.Position},
 			lag.Reader{Name: "reconcilers", Log: logs.log, Position: stores.reconcilers.Position},
-			lag.Reader{Name: "narrator", Log: logs.log, Position: s.telling.Position})
+			lag.Reader{Name: "narrator", Log: logs.log, Position: func() events.Sequence {
+				// Where another orlogd tells it is as far as one that took over could come.
+				return cmp.Or(s.telling.Position(), stores.reconcilers.Position())
+			}})
 	}
 	return s.registry.Register(lag.New(nil, readers...))
 }

@@ -9,6 +9,7 @@ import (
 func TestPlace(t *testing.T) {
 	var p *Place
 	p.comesTo(3) // nobody asks
+	p.ends()
 	p = &Place{}
 	check := func(what string, want events.Sequence) {
 		t.Helper()
@@ -20,4 +21,6 @@ func TestPlace(t *testing.T) {
 	check("before the first", 0)
 	p.comesTo(20)
 	check("with 20 in hand", 19)
+	p.ends()
+	check("when nobody tells", 0)
 }

@@ -58,6 +58,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Store == nil || o.Log == nil || o.Performer == nil {
 		return fmt.Errorf("narrator: %w: Store, Log and Performer are required", events.ErrInvalid)
 	}
+	defer o.Place.ends()
 	return newNarrator(o).run(ctx)
 }
 

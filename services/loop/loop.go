@@ -173,6 +173,8 @@ func (r *runner) dispatch(changes []Change, volatile bool) error {
 	}
 	v, done := r.view(events.Cause{})
 	defer done()
+	v.lists = map[listed]any{} // the changes of a batch ask for the same
+
 	said := false // the view's error stays its first
 	for _, c := range changes {
 		if c.Gone() {

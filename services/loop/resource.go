@@ -130,11 +130,18 @@ func (r Resource[T]) List(v *View, namespace string) []*T {
 	if from == nil {
 		return nil
 	}
+	at := listed{r.Group, r.Resource, namespace}
+	if known, ok := v.lists[at]; ok {
+		return slices.Clone(known.([]*T)) // who sorts it does so for himself
+	}
 	var out []*T
 	for s := range v.each(from.List(r.Group, r.Resource, namespace)) {
 		if o := r.Of(v, s); o != nil {
 			out = append(out, o)
 		}
+	}
+	if v.lists != nil && v.Err() == nil {
+		v.lists[at] = slices.Clone(out)
 	}
 	return out
 }

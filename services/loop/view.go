@@ -30,9 +30,13 @@ type View struct {
 
 	log, volatile Reader
 	cache         *Cache
-	orphans       *orphanIndex // nil: read the namespace
-	failed        *error       // shared by With's copies
+	orphans       *orphanIndex   // nil: read the namespace
+	lists         map[listed]any // what was listed, for who lists the same time and again; nil: not kept
+	failed        *error         // shared by With's copies
 }
+
+// listed names a list.
+type listed struct{ group, resource, namespace string }
 
 // NewView makes a view. volatile may be nil: then volatile resources are empty. cache may be nil.
 func NewView(log, volatile Reader, cache *Cache, cause events.Cause) *View {

@@ -45,7 +45,7 @@ type data struct {
 // parseData reads a payload. What it returns shares the payload's memory.
 func parseData(b []byte) (d data, err error) {
 	cut, ok := cutObject(b)
-	if !ok || !json.Valid(b) {
+	if !ok || !validJSON(b) {
 		return d, json.Unmarshal(b, &d)
 	}
 	for _, m := range cut {

@@ -107,10 +107,10 @@ func (e Event) Validate() error {
 	if err := e.checkAttributes(); err != nil {
 		return err
 	}
-	if len(e.Object) == 0 || e.Object[0] != '{' || !json.Valid(e.Object) {
+	if len(e.Object) == 0 || e.Object[0] != '{' || !validJSON(e.Object) {
 		return invalidf("event %s about %s: object must be a JSON object", e.Type, e.Subject.Key)
 	}
-	if len(e.Changes) > 0 && (e.Changes[0] != '[' || !json.Valid(e.Changes)) {
+	if len(e.Changes) > 0 && (e.Changes[0] != '[' || !validJSON(e.Changes)) {
 		return invalidf("event %s about %s: changes must be a JSON array", e.Type, e.Subject.Key)
 	}
 	return nil

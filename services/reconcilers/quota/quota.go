@@ -13,8 +13,8 @@ import (
 const (
 	// resync is how often a quota is recounted in any case, as upstream does.
 	resync = 5 * time.Minute
-	// recheck is how soon after something was given back: what admission let in at the very same time may not
-	// have been on the log yet.
+	// recheck is how soon after something was given back, or limits are new: what admission let in at the very same
+	// time may not have been on the log yet, and of new limits it may not have known.
 	recheck = 10 * time.Second
 )
 
@@ -99,6 +99,9 @@ func (Reconciler) Decide(v *loop.View, key events.Key, now time.Time) (d loop.De
 	}
 	if q.Status.Used != nil && equality.Semantic.DeepEqual(q.Spec.Hard, q.Status.Hard) && equality.Semantic.DeepEqual(q.Status.Used, used) {
 		return d
+	}
+	if !equality.Semantic.DeepEqual(q.Spec.Hard, q.Status.Hard) {
+		d.AgainIn(recheck)
 	}
 	for name, n := range used { // order does not matter: the shortest wait counts
 		if was, known := q.Status.Used[name]; known && n.Cmp(was) < 0 {

@@ -83,19 +83,23 @@ func (c *candidate) lead(ctx context.Context, lease string, registry prometheus.
 		return run(ctx, registry)
 	}
 	log := c.logger.With("lease", lease)
-	for ctx.Err() == nil {
-		if err := c.term(ctx, lease, log, func(leading context.Context) error {
+	for {
+		err := c.term(ctx, lease, log, func(leading context.Context) error {
 			own := &scope{Registerer: registry}
 			defer own.close()
 			return run(leading, own)
-		}); err != nil {
+		})
+		if !errors.Is(err, errDeposed) {
 			return err
 		}
+		log.Warn("this orlogd does not lead any more: its lease could not be renewed in time")
 	}
-	return ctx.Err()
 }
 
-// term waits for the lease and runs the service until the lease is lost. An error is the service's own.
+// errDeposed: a lease was lost.
+var errDeposed = errors.New("the lease was lost")
+
+// term waits for the lease and runs the service until the lease is lost (errDeposed), ctx ends, or the service does.
 func (c *candidate) term(ctx context.Context, lease string, log *slog.Logger, run func(context.Context) error) error {
 	ctx, resign := context.WithCancel(ctx)
 	defer resign()
@@ -127,16 +131,15 @@ func (c *candidate) term(ctx context.Context, lease string, log *slog.Logger, ru
 	select {
 	case leading := <-elected:
 		log.Info("this orlogd leads", "as", c.id)
-		err := run(leading)
-		if leading.Err() == nil || !errors.Is(err, context.Canceled) {
+		if err := run(leading); leading.Err() == nil || ctx.Err() != nil || err != nil && !errors.Is(err, context.Canceled) {
 			return err
 		}
-		if ctx.Err() == nil {
-			log.Warn("this orlogd does not lead any more: its lease could not be renewed in time")
+	case <-over:
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-	case <-over: // ctx has ended
 	}
-	return nil
+	return errDeposed
 }
 
 // scope is a registry for as long as something runs that may run again.

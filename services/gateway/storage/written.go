@@ -26,18 +26,16 @@ type written struct {
 
 type writtenObject struct {
 	revision events.Sequence
-	once     sync.Once
-	obj      runtime.Object
-	err      error
+	decoded  func() (runtime.Object, error) // decodes at the first call
 }
 
 // at gives the place of a revision's object; nil where it has none.
-func (w *written) at(revision events.Sequence) *writtenObject {
+func (w *written) at(revision events.Sequence, decode func() (runtime.Object, error)) *writtenObject {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	place := &w.ring[uint64(revision)%keepWritten]
 	if o := *place; o == nil || o.revision < revision {
-		*place = &writtenObject{revision: revision}
+		*place = &writtenObject{revision, sync.OnceValues(decode)}
 	} else if o.revision > revision {
 		return nil
 	}
@@ -46,15 +44,13 @@ func (w *written) at(revision events.Sequence) *writtenObject {
 
 // decodeShared is decodeNew for the object as the revision left it. It is shared: nobody may change it.
 func (s *store) decodeShared(data []byte, revision events.Sequence) (runtime.Object, error) {
-	var o *writtenObject
+	decode := func() (runtime.Object, error) { return s.decodeNew(data, revision) }
 	if len(data) <= sharedUpTo {
-		o = s.written.at(revision)
+		if o := s.written.at(revision, decode); o != nil {
+			return o.decoded()
+		}
 	}
-	if o == nil {
-		return s.decodeNew(data, revision)
-	}
-	o.once.Do(func() { o.obj, o.err = s.decodeNew(data, revision) })
-	return o.obj, o.err
+	return decode()
 }
 
 // decodeWritten is decode for the object as the revision left it.

@@ -69,11 +69,11 @@ func TestWrittenOnceDecoded(t *testing.T) {
 // A revision has one place; a newer one takes it, and an older one does not get it back.
 func TestWrittenPlaces(t *testing.T) {
 	var w written
-	first := w.at(1)
-	if first == nil || w.at(1) != first {
+	first := w.at(1, nil)
+	if first == nil || w.at(1, nil) != first {
 		t.Error("a revision has two places")
 	}
-	if w.at(1+keepWritten) == nil || w.at(1) != nil {
+	if w.at(1+keepWritten, nil) == nil || w.at(1, nil) != nil {
 		t.Error("an old revision pushed a new one out")
 	}
 }

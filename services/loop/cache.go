@@ -3,7 +3,6 @@ package loop
 import (
 	"encoding/json"
 	"fmt"
-	"hash/maphash"
 	"reflect"
 	"sync"
 
@@ -18,9 +17,6 @@ type Cache struct {
 	mu    sync.RWMutex
 	rows  map[events.Key]row
 	past  map[events.Key]row // at most mostPast
-	// decoding keeps two loops, which hear of a change at the same time, from both decoding it: by key.
-	seed     maphash.Seed
-	decoding [64]sync.Mutex
 }
 
 const mostPast = 256
@@ -37,7 +33,7 @@ func NewCache(limit int) *Cache {
 	if limit <= 0 {
 		limit = 100_000
 	}
-	return &Cache{limit: limit, rows: map[events.Key]row{}, past: map[events.Key]row{}, seed: maphash.MakeSeed()}
+	return &Cache{limit: limit, rows: map[events.Key]row{}, past: map[events.Key]row{}}
 }
 
 func (c *Cache) get(key events.Key, revision events.Sequence, typ reflect.Type) any {
@@ -91,12 +87,6 @@ func (c *Cache) drop(key events.Key) {
 // decode returns the state's object as *T with its resourceVersion set, shared and read-only.
 func decode[T any](c *Cache, s events.State) (*T, error) {
 	typ := reflect.TypeFor[T]()
-	if hit := c.get(s.Key, s.Revision, typ); hit != nil {
-		return hit.(*T), nil
-	}
-	mu := &c.decoding[maphash.Comparable(c.seed, s.Key)%uint64(len(c.decoding))]
-	mu.Lock()
-	defer mu.Unlock()
 	if hit := c.get(s.Key, s.Revision, typ); hit != nil {
 		return hit.(*T), nil
 	}
